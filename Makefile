@@ -1,0 +1,54 @@
+# Every target sets itself up: a machine with git, make and Python >= 3.11 is enough.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not ((3, 11) <= sys.version_info[:2] < (3, 14)))' >/dev/null 2>&1 \
+	&& { echo $$p; break; }; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test check schemas lock clean bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    simulate, train, serve, drive payments through it (ONCE=1 exits afterwards)"
+	@echo "make test    install and run every check and every test"
+	@echo "make check   ruff, mypy --strict, import-linter"
+	@echo "make bench   the micro-benchmarks of the hot path"
+
+setup: $(STAMP)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Pointsman needs Python 3.11, 3.12 or 3.13 with the venv module on PATH (on Debian and Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@test -x $(PY) || { echo "making the environment in $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing the pinned packages (about 300 MB the first time)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+check: setup
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+test: check
+	@sh tests/need_redis.sh
+	@$(PY) -m pytest
+
+demo: setup
+	@$(PY) -m benchmarks.demo $(if $(ONCE),--once,)
+
+bench: setup
+	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only
+
+schemas: setup
+	@$(PY) -m contracts
+
+# The pins: made again with uv, without any index line.
+lock:
+	@for s in service trainer dev; do \
+	  (cd requirements && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	   --python-version 3.11 $$s.in -o $$s.txt) || exit 1; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

@@ -1,0 +1,39 @@
+"""The base of every wire struct and the constrained scalars they share.
+
+This module must not know any single message.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything that comes in over a wire: immutable, keyword only, unknown fields refused."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what Pointsman itself writes and reads back: an older reader skips the fields of a newer writer."""
+
+
+Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=128, description="An opaque identifier.")]
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:\-]*$",
+        description="A category of the shop's own: processor, segment, network, channel.",
+    ),
+]
+Country = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code.")]
+CurrencyCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217 alphabetic code.")]
+AmountMinor = Annotated[
+    int,
+    msgspec.Meta(ge=0, le=1_000_000_000_000, description="Money in integer minor units of its currency (cents)."),
+]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1, description="A share or probability, 0 to 1.")]
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=8, pattern=r"^[A-Za-z0-9]+$")]
+Moment = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339 time with an offset.")]
+LatencyMs = Annotated[int, msgspec.Meta(ge=0, le=600_000, description="Whole milliseconds.")]

@@ -1,0 +1,125 @@
+"""The manifest of a model bundle: everything the service decides with that is not code.
+
+This module must not know how a bundle is made or loaded.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from contracts.base import Record
+
+ModelName = Literal["approval", "risk", "routing", "retry"]
+FORMAT = 1
+
+
+class Metric(Record, frozen=True, kw_only=True):
+    """One figure with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Evaluation(Record, frozen=True, kw_only=True):
+    """How a model (or a baseline) did on the held-out rows: AUC, average precision, log loss, Brier, ECE."""
+
+    rows: int
+    positives: int
+    metrics: dict[str, Metric]
+
+
+class Calibration(Record, frozen=True, kw_only=True):
+    """Platt scaling baked into the ONNX graph: p = sigmoid(slope * logit(raw) + offset)."""
+
+    method: Literal["platt", "none"]
+    slope: float = 1.0
+    offset: float = 0.0
+    rows: int = 0
+
+
+class ModelEntry(Record, frozen=True, kw_only=True):
+    """One of the four models; untrained it has no file, `prior` answers and `untrained_because` says why."""
+
+    algorithm: str
+    inputs: tuple[str, ...]
+    prior: float
+    file: str | None = None
+    sha256: str | None = None
+    golden_rows: tuple[tuple[float, ...], ...] = ()
+    golden_expected: tuple[float, ...] = ()
+    calibration: Calibration | None = None
+    evaluation: Evaluation | None = None
+    baselines: dict[str, Evaluation] = msgspec.field(default_factory=dict)
+    untrained_because: str | None = None
+
+
+class DataWindow(Record, frozen=True, kw_only=True):
+    """The history a bundle learnt from."""
+
+    first: datetime
+    last: datetime
+    attempts: int
+    payments: int
+    train_until: datetime
+    test_from: datetime
+    sources: tuple[str, ...] = ()
+
+
+class Encoding(Record, frozen=True, kw_only=True):
+    """A category's number: its smoothed rate in the training window; `default` for a category never seen."""
+
+    default: float
+    values: dict[str, float]
+
+
+class FeeSchedule(Record, frozen=True, kw_only=True):
+    """What a processor charges for an attempt, in minor units of the payment's currency, plus a share of the amount."""
+
+    approved_fixed_minor: int = 0
+    approved_share: float = 0.0
+    failed_fixed_minor: int = 0
+
+
+class RetryParameters(Record, frozen=True, kw_only=True):
+    """The grid over which a retry is weighed, and what it must be worth."""
+
+    waits_seconds: tuple[int, ...]
+    minimum_probability: float
+    minimum_value_minor: float
+    horizon_seconds: int
+
+
+class PolicyParameters(Record, frozen=True, kw_only=True):
+    """Everything the policy decides with that a shop may want otherwise."""
+
+    version: str
+    margin_share: float
+    chargeback_fee_minor: int
+    tier_medium: float
+    tier_high: float
+    challenge_from: float
+    review_from: float
+    decline_from: float
+    minimum_approval: float
+    exploration: float
+    low_value_minor: dict[str, int]
+    retry: RetryParameters
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """``manifest.json`` of a bundle."""
+
+    format: int
+    version: str
+    created_at: datetime
+    feature_fingerprint: str
+    features: tuple[str, ...]
+    encodings: dict[str, Encoding]
+    models: dict[str, ModelEntry]
+    processors: dict[str, FeeSchedule]
+    priors: dict[str, dict[str, float]]
+    policy: PolicyParameters
+    data: DataWindow
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,46 @@
+"""JSON Schemas (2020-12) of every message, generated from the structs and committed beside them."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from contracts.bundle import Manifest
+from contracts.decision import Decision, RetryDecision
+from contracts.event import JournalEvent
+from contracts.outcome import Outcome, OutcomeReceipt
+from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
+from contracts.problem import Problem
+
+FOLDER: Final = Path(__file__).parent / "schemas"
+
+MESSAGES: Final[dict[str, Any]] = {
+    "auth_request": AuthRequest,
+    "routing_request": RoutingRequest,
+    "retry_request": RetryRequest,
+    "outcome": Outcome,
+    "outcome_receipt": OutcomeReceipt,
+    "decision": Decision,
+    "retry_decision": RetryDecision,
+    "problem": Problem,
+    "journal_event": JournalEvent,
+    "manifest": Manifest,
+}
+
+
+def render(message: Any) -> bytes:
+    """Return the JSON Schema of a message as indented, newline-terminated JSON."""
+    schema = msgspec.json.schema(message)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
+
+
+def write_all(folder: Path = FOLDER) -> list[Path]:
+    """Write every schema into `folder` and return the paths written."""
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name, message in MESSAGES.items():
+        path = folder / f"{name}.json"
+        path.write_bytes(render(message))
+        paths.append(path)
+    return paths
