@@ -52,9 +52,9 @@ COLUMNS: Final[dict[str, ColumnKind]] = {
 }
 """Every column of the history and its kind.
 
-`settled_at` is when the result became known (absent: `occurred_at` + `latency_ms`); `chargeback_at` is when a
-chargeback for this attempt was reported (null: none known); `propensity` is the probability with which the processor of this
-attempt was drawn by whoever routed it (null: not logged).
+- `settled_at`: when the result became known (absent: `occurred_at` + `latency_ms`);
+- `chargeback_at`: when a chargeback for this attempt was reported (null: none known);
+- `propensity`: the probability with which whoever routed this attempt drew its processor (null: not logged).
 """
 
 STATUSES: Final = ("approved", "declined", "error", "timeout")

@@ -1,0 +1,35 @@
+"""The trainer's errors.
+
+::
+
+    TrainerError            one sentence for a person; the command ends with exit code 2
+    ├── HistoryError        history that is missing, unreadable, empty or of another shape
+    ├── MappingError        a mapping file, or a column or value it speaks of, is wrong
+    ├── FitError            history from which nothing can be learnt
+    ├── ExportError         an ONNX model that does not answer like the model it was made from
+    └── BundleError         a bundle that cannot be written, found or activated
+"""
+
+
+class TrainerError(Exception):
+    """Base of all: its message is one sentence that says what was expected, what came and where."""
+
+
+class HistoryError(TrainerError):
+    """History that is missing, unreadable, empty or of another shape."""
+
+
+class MappingError(TrainerError):
+    """A mapping file, or a column or value it speaks of, is wrong."""
+
+
+class FitError(TrainerError):
+    """History from which nothing can be learnt."""
+
+
+class ExportError(TrainerError):
+    """An ONNX model that does not answer like the model it was made from."""
+
+
+class BundleError(TrainerError):
+    """A bundle that cannot be written, found or activated."""
