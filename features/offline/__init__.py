@@ -1,0 +1,1 @@
+"""The features of a whole history at once, as one lazy Polars plan."""
