@@ -1,0 +1,1 @@
+"""The service: how one request is answered, from bytes in to bytes out."""

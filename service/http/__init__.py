@@ -1,0 +1,1 @@
+"""The edge: HTTP bytes to typed requests and back. No room behind it knows HTTP."""

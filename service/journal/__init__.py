@@ -1,0 +1,1 @@
+"""The journal: every answer given and every outcome reported, durable and in order."""

@@ -1,0 +1,170 @@
+"""The service's errors.
+
+::
+
+    ServiceError                one sentence for a person, typed fields for a program
+    ├── SettingsError           a POINTSMAN_ variable that is unknown or has a wrong value
+    ├── BundleRefused           a bundle that is incomplete, damaged or of another feature fingerprint
+    ├── NotReady                a decision was asked for before there was a bundle to decide with
+    ├── StoreError              online state that could not be read or written
+    │   ├── StoreTimeout        in the time it had
+    │   └── StoreUnavailable    at all
+    ├── JournalUnavailable      an event that could not be made durable
+    ├── DecisionNotFound        a decision id that the journal does not know
+    └── RequestRefused          a request that breaks the contract, with a stable code and a JSON path
+
+This module must not know HTTP: which status an error becomes is chosen in ``service.http.problems`` alone. No message
+carries a value from a request.
+"""
+
+from typing import Literal
+
+RefusalCode = Literal[
+    "bad_header",
+    "body_too_large",
+    "duplicate_processor",
+    "malformed_body",
+    "method_not_allowed",
+    "missing_field",
+    "not_allowed",
+    "out_of_range",
+    "pan_detected",
+    "status_required",
+    "unknown_currency",
+    "unknown_field",
+    "unsupported_media_type",
+    "wrong_format",
+    "wrong_type",
+]
+"""Why a request was refused. Codes are part of the contract: they may be added, not renamed."""
+
+
+class ServiceError(Exception):
+    """Base of all: its message is one sentence that says what was expected, what came and where."""
+
+
+class SettingsError(ServiceError):
+    """A ``POINTSMAN_`` variable that is unknown or has a wrong value.
+
+    Parameters
+    ----------
+    variable
+        Name of the environment variable.
+    expected
+        What it should have been.
+    came
+        What it was, in words; never a secret.
+    """
+
+    def __init__(self, variable: str, *, expected: str, came: str) -> None:
+        self.variable = variable
+        self.expected = expected
+        self.came = came
+        super().__init__(f"{variable}: expected {expected}, got {came}")
+
+
+class BundleRefused(ServiceError):
+    """A bundle that is incomplete, damaged or made for another feature catalog.
+
+    Parameters
+    ----------
+    path
+        Folder of the bundle.
+    reason
+        What was expected and what was found.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"bundle {path} is refused: {reason}")
+
+
+class NotReady(ServiceError):
+    """A part that is needed for any answer is not there yet.
+
+    Parameters
+    ----------
+    part
+        Name of the part, such as ``bundle``.
+    reason
+        Why it is not ready.
+    """
+
+    def __init__(self, part: str, reason: str) -> None:
+        self.part = part
+        self.reason = reason
+        super().__init__(f"{part} is not ready: {reason}")
+
+
+class StoreError(ServiceError):
+    """Online state could not be read or written."""
+
+
+class StoreTimeout(StoreError):
+    """The store did not answer in the time it had.
+
+    Parameters
+    ----------
+    after_ms
+        How long was waited, in milliseconds.
+    """
+
+    def __init__(self, after_ms: float) -> None:
+        self.after_ms = after_ms
+        super().__init__(f"the store did not answer within {after_ms:g} ms")
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or refuses to work.
+
+    Parameters
+    ----------
+    reason
+        What the store, or the connection to it, said.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the store is unavailable: {reason}")
+
+
+class JournalUnavailable(ServiceError):
+    """An event could not be made durable, or the journal could not be read.
+
+    Parameters
+    ----------
+    reason
+        What the disk or the database said.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the journal is unavailable: {reason}")
+
+
+class DecisionNotFound(ServiceError):
+    """The journal knows no decision of the id asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("no decision of this id is in the journal")
+
+
+class RequestRefused(ServiceError):
+    """A request that breaks the contract.
+
+    Parameters
+    ----------
+    code
+        Stable code of the reason.
+    path
+        JSON path of the culprit, such as ``$.decline.processor``; ``$`` is the whole body.
+    detail
+        What was expected. It never repeats a value of the request.
+    """
+
+    def __init__(self, code: RefusalCode, path: str, detail: str) -> None:
+        self.code: RefusalCode = code
+        self.path = path
+        self.detail = detail
+        super().__init__(f"{code} at {path}: {detail}")

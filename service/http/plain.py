@@ -1,0 +1,92 @@
+"""A body as a plain tree, for the careful slow paths: every member of an object is kept, also when its key comes twice.
+
+This module must not know any message.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from service.errors import RequestRefused
+
+_IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_BYTE: Final = re.compile(r"\(byte ([0-9]+)\)")
+
+
+class Members(list[tuple[Any, Any]]):
+    """The members of an object, in order, with those whose key comes twice."""
+
+
+def read_json(body: bytes) -> Any:
+    """Return the tree of a JSON body.
+
+    Raises
+    ------
+    RequestRefused
+        ``malformed_body`` when it is not JSON, or nested too deeply to be read.
+    """
+    try:
+        msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        pass  # A number beyond every float: well formed, and the contract will say what it thinks of it.
+    except (ValueError, RecursionError) as error:
+        raise malformed("JSON", error) from None
+    try:
+        return json.loads(body, object_pairs_hook=Members, parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        raise malformed("JSON", error) from None
+
+
+def read_msgpack(body: bytes) -> Any:
+    """Return the tree of a MessagePack body.
+
+    Raises
+    ------
+    RequestRefused
+        ``malformed_body`` when it is not MessagePack, or nested too deeply to be read.
+    """
+    try:
+        return _members(msgspec.msgpack.decode(body))
+    except (ValueError, RecursionError) as error:
+        raise malformed("MessagePack", error) from None
+
+
+def malformed(form: str, error: Exception) -> RequestRefused:
+    """Return the refusal of a body that cannot be read at all; of the error's own words only the position is kept."""
+    if isinstance(error, RecursionError):
+        detail = f"the body is nested too deeply to be read as {form}"
+    elif isinstance(error, UnicodeError):
+        detail = "text must be UTF-8"
+    elif match := _BYTE.search(str(error)):
+        detail = f"expected {form}, and it breaks off being that at byte {match.group(1)}"
+    else:
+        detail = f"expected {form}, and it is cut short or empty, or holds half a surrogate pair"
+    return RequestRefused("malformed_body", "$", detail)
+
+
+def child(path: str, key: Any) -> str:
+    """Return the path of a member; a key that is not a plain identifier of up to 64 characters is not shown."""
+    return f"{path}.{key}" if isinstance(key, str) and _IDENTIFIER.fullmatch(key) else path
+
+
+def item(path: str, index: int) -> str:
+    """Return the path of an element of an array."""
+    return f"{path}[{index}]"
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= 400 else float(digits)
+
+
+def _members(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Members((key, _members(inner)) for key, inner in value.items())
+    if isinstance(value, list):
+        return [_members(inner) for inner in value]
+    return value
+
+
+Reader = Callable[[bytes], Any]

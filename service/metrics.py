@@ -1,0 +1,206 @@
+"""Prometheus metrics: plain numbers on the hot path, families only when somebody scrapes.
+
+One `Metrics` object per app, with its own registry. This module must not know where its numbers come from.
+Its methods are called from the event loop, and `journal_committed` from the journal's one writer thread: every number
+has one writer, so that no lock is needed. Counting costs 0.1 to 0.4 us (prometheus-client's own objects: 1 to 3 us).
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from contracts.bundle import Manifest
+
+LATENCY_BUCKETS: Final = (
+    0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.045, 0.07, 0.1,
+)  # fmt: skip
+"""Upper bounds in seconds: 0.25 ms to 100 ms, with the default budget of 45 ms as one of them."""
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_MOST_DEGRADED_CODES: Final = 64
+
+
+class Histogram:
+    """Counts of durations in fixed buckets."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
+        self.total += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return (upper bound, count up to it) as Prometheus wants them."""
+        running = 0
+        buckets = []
+        for bound, count in zip((*map(str, LATENCY_BUCKETS), "+Inf"), self.counts, strict=True):
+            running += count
+            buckets.append((bound, float(running)))
+        return buckets
+
+
+class Endpoint:
+    """Requests of one route: latency, and a count by status."""
+
+    __slots__ = ("latency", "statuses")
+
+    def __init__(self) -> None:
+        self.latency = Histogram()
+        self.statuses: dict[int, int] = {}
+
+    def observe(self, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self.latency.observe(seconds)
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+
+class Metrics:
+    """Everything the service counts.
+
+    `registry` is open to other collectors of the same app; `scrape` renders all of it.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Families(self))
+        self.endpoints: dict[str, Endpoint] = {}
+        self.decisions: dict[tuple[str, str], int] = {}
+        self.degraded_codes: dict[str, int] = {}
+        self.outcomes: dict[tuple[str, str, str], int] = {}
+        self.unexpected: dict[str, int] = {}
+        self.journal_latency = Histogram()
+        self.journal_events = 0
+        self.journal_batches = 0
+        self.journal_lost = 0
+        self.journal_queue: Callable[[], int] = int
+        self.bundle: Callable[[], Manifest | None] = _no_bundle
+
+    def endpoint(self, route: str) -> Endpoint:
+        """Return the counters of a route, to be fetched once at start; `route` is a template without ids."""
+        return self.endpoints.setdefault(route, Endpoint())
+
+    def decision(self, kind: str, action: str, degraded: Iterable[str]) -> None:
+        """Count one decision by kind and action (or verdict), and everything it had to do without."""
+        key = (kind, action)
+        self.decisions[key] = self.decisions.get(key, 0) + 1
+        for code in degraded:
+            if code not in self.degraded_codes and len(self.degraded_codes) >= _MOST_DEGRADED_CODES:
+                code = "other"
+            self.degraded_codes[code] = self.degraded_codes.get(code, 0) + 1
+
+    def outcome(self, kind: str, status: str | None, result: str) -> None:
+        """Count one reported outcome."""
+        key = (kind, status or "none", result)
+        self.outcomes[key] = self.outcomes.get(key, 0) + 1
+
+    def error(self, route: str) -> None:
+        """Count an answer of 500: a bug."""
+        self.unexpected[route] = self.unexpected.get(route, 0) + 1
+
+    def journal_committed(self, waits: Iterable[float]) -> None:
+        """Count one batch made durable; `waits` are seconds from append to commit, one for each event."""
+        self.journal_batches += 1
+        observe = self.journal_latency.observe
+        for wait in waits:
+            observe(wait)
+            self.journal_events += 1
+
+    def journal_failed(self, events: int) -> None:
+        """Count events that could not be made durable."""
+        self.journal_lost += events
+
+    def scrape(self) -> bytes:
+        """Render everything in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+def _no_bundle() -> None:
+    return None
+
+
+class _Families(Collector):
+    """Turns the plain numbers into metric families when they are scraped."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._requests()
+        yield from self._answers()
+        yield from self._journal()
+        yield from self._bundle()
+
+    def _requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "pointsman_requests", "Requests by route and status.", labels=["route", "status"]
+        )
+        latency = HistogramMetricFamily(
+            "pointsman_request_seconds", "From the first byte of a request to its answer.", labels=["route"]
+        )
+        for route, endpoint in list(self._metrics.endpoints.items()):
+            for status, count in list(endpoint.statuses.items()):
+                requests.add_metric([route, str(status)], count)
+            latency.add_metric([route], endpoint.latency.cumulative(), endpoint.latency.total)
+        errors = CounterMetricFamily("pointsman_unexpected_errors", "Answers of 500: bugs.", labels=["route"])
+        for route, count in list(self._metrics.unexpected.items()):
+            errors.add_metric([route], count)
+        yield requests
+        yield latency
+        yield errors
+
+    def _answers(self) -> Iterator[Metric]:
+        decisions = CounterMetricFamily(
+            "pointsman_decisions", "Decisions by kind and action or verdict.", labels=["kind", "action"]
+        )
+        for (kind, action), count in list(self._metrics.decisions.items()):
+            decisions.add_metric([kind, action], count)
+        degraded = CounterMetricFamily(
+            "pointsman_degraded", "Decisions that had to do without something, by what.", labels=["code"]
+        )
+        for code, count in list(self._metrics.degraded_codes.items()):
+            degraded.add_metric([code], count)
+        outcomes = CounterMetricFamily(
+            "pointsman_outcomes", "Outcomes reported, and what was done.", labels=["kind", "status", "result"]
+        )
+        for key, count in list(self._metrics.outcomes.items()):
+            outcomes.add_metric(list(key), count)
+        yield decisions
+        yield degraded
+        yield outcomes
+
+    def _journal(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        latency = HistogramMetricFamily("pointsman_journal_append_seconds", "From append to durable.")
+        latency.add_metric([], metrics.journal_latency.cumulative(), metrics.journal_latency.total)
+        yield latency
+        yield CounterMetricFamily("pointsman_journal_events", "Events made durable.", value=metrics.journal_events)
+        yield CounterMetricFamily("pointsman_journal_batches", "Commits of the journal.", value=metrics.journal_batches)
+        yield CounterMetricFamily("pointsman_journal_lost", "Events not made durable.", value=metrics.journal_lost)
+        yield GaugeMetricFamily(
+            "pointsman_journal_queue", "Events waiting for a commit.", value=metrics.journal_queue()
+        )
+
+    def _bundle(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "pointsman_bundle_info", "The active bundle.", labels=["version", "fingerprint", "policy"]
+        )
+        created = GaugeMetricFamily("pointsman_bundle_created_timestamp_seconds", "When the active bundle was made.")
+        manifest = self._metrics.bundle()
+        if manifest is not None:
+            info.add_metric([manifest.version, manifest.feature_fingerprint, manifest.policy.version], 1)
+            created.add_metric([], manifest.created_at.timestamp())
+        yield info
+        yield created

@@ -1,0 +1,189 @@
+"""The settings of the service: one frozen struct, built once from ``POINTSMAN_`` variables.
+
+Nobody else reads the environment. This module must not know what a setting is used for.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from service.errors import SettingsError
+
+PREFIX: Final = "POINTSMAN_"
+EXEMPTIBLE: Final = ("card_token", "decision_id", "merchant_id", "payment_id")
+"""Identifier fields that a gateway may number with bare digits, so that the card number guard may skip them."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+JournalSync = Literal["full", "async"]
+_STORES: Final = ("memory", "redis", "rediss", "redis+cluster", "rediss+cluster")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set, with its default.
+
+    Field ``budget_ms`` is set by ``POINTSMAN_BUDGET_MS``, and so on for all.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    bundles: Path = Path("var/bundles")
+    store: str = "memory://"
+    journal: Path | None = Path("var/journal")
+    budget_ms: float = 45.0
+    log_level: LogLevel = "info"
+    pan_exempt: tuple[str, ...] = ()
+    body_limit: int = 65_536
+    bundle_poll_seconds: float = 1.0
+    log_vectors: bool = True
+    journal_sync: JournalSync = "full"
+    store_timeout_ms: float = 10.0
+
+    def redacted(self) -> dict[str, Any]:
+        """Return the settings as plain values fit for a log: passwords are masked."""
+        plain: dict[str, Any] = msgspec.structs.asdict(self)
+        plain["bundles"] = str(self.bundles)
+        plain["journal"] = "off" if self.journal is None else str(self.journal)
+        plain["store"] = _mask(self.store)
+        plain["pan_exempt"] = list(self.pan_exempt)
+        return plain
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.redacted().items())
+        return f"Settings({inside})"
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Build the settings from the ``POINTSMAN_`` variables of `environ`.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown variable (naming the nearest known one) or a wrong value.
+    """
+    values: dict[str, Any] = {}
+    for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+        field = variable.removeprefix(PREFIX).lower()
+        parse = _PARSERS.get(field) if variable == variable.upper() else None
+        if parse is None:
+            raise SettingsError(variable, expected=_nearest(variable), came="an unknown variable")
+        values[field] = parse(variable, environ[variable].strip())
+    return Settings(**values)
+
+
+def _nearest(variable: str) -> str:
+    known = [PREFIX + field.upper() for field in _PARSERS]
+    close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)
+    return f"a known variable, nearest is {close[0]}"
+
+
+def _shown(raw: str) -> str:
+    return f"`{raw[:80]}`" if raw else "an empty value"
+
+
+def _integer(low: int, high: int) -> Callable[[str, str], int]:
+    def parse(variable: str, raw: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", raw) or not low <= int(raw) <= high:
+            raise SettingsError(variable, expected=f"an integer from {low} to {high}", came=_shown(raw))
+        return int(raw)
+
+    return parse
+
+
+def _number(low: float, high: float, what: str) -> Callable[[str, str], float]:
+    def parse(variable: str, raw: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", raw) or not low <= float(raw) <= high:
+            raise SettingsError(variable, expected=f"{what} from {low:g} to {high:g}", came=_shown(raw))
+        return float(raw)
+
+    return parse
+
+
+def _one_of(*allowed: str) -> Callable[[str, str], str]:
+    def parse(variable: str, raw: str) -> str:
+        if raw.lower() not in allowed:
+            raise SettingsError(variable, expected="one of " + ", ".join(allowed), came=_shown(raw))
+        return raw.lower()
+
+    return parse
+
+
+def _boolean(variable: str, raw: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if raw.lower() not in known:
+        raise SettingsError(variable, expected="true or false", came=_shown(raw))
+    return known[raw.lower()]
+
+
+def _text(variable: str, raw: str) -> str:
+    if not raw or any(c.isspace() for c in raw):
+        raise SettingsError(variable, expected="a host name or address", came=_shown(raw))
+    return raw
+
+
+def _folder(variable: str, raw: str) -> Path:
+    if not raw:
+        raise SettingsError(variable, expected="a folder", came=_shown(raw))
+    return Path(raw)
+
+
+def _folder_or_off(variable: str, raw: str) -> Path | None:
+    return None if raw.lower() == "off" else _folder(variable, raw)
+
+
+def _store(variable: str, raw: str) -> str:
+    expected = "a URL such as memory://, memory:///path/to/snapshot, redis://host:6379/0 or rediss://host:6379/0"
+    try:
+        parts = urlsplit(raw)
+        usable = parts.scheme in _STORES and (parts.scheme == "memory" or bool(parts.hostname)) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(variable, expected=expected, came=_shown(_mask(raw)))
+    if raw.startswith("memory:") and (not raw.startswith("memory://") or parts.netloc):
+        raise SettingsError(variable, expected="memory:// or memory:///path/to/snapshot", came=_shown(_mask(raw)))
+    return raw
+
+
+def _exempt(variable: str, raw: str) -> tuple[str, ...]:
+    names = tuple(sorted({name.strip() for name in raw.split(",") if name.strip()}))
+    for name in names:
+        if name not in EXEMPTIBLE:
+            expected = "a comma list of id fields out of " + ", ".join(EXEMPTIBLE)
+            raise SettingsError(variable, expected=expected, came=_shown(name))
+    return names
+
+
+def _mask(url: str) -> str:
+    """Mask the password of a URL, wherever it stands; a URL that cannot be read shows its scheme alone."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("://")[0] + "://***"
+    netloc = parts.netloc
+    if "@" in netloc:
+        user, _, host = netloc.rpartition("@")
+        netloc = f"{user.partition(':')[0]}:***@{host}" if ":" in user else f"***@{host}"
+    query = re.sub(r"(?i)\b([a-z_]*(?:password|secret|token)[a-z_]*)=[^&]*", r"\1=***", parts.query)
+    return SplitResult(parts.scheme, netloc, parts.path, query, parts.fragment).geturl() if "//" in url else url
+
+
+_PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
+    "host": _text,
+    "port": _integer(1, 65_535),
+    "bundles": _folder,
+    "store": _store,
+    "journal": _folder_or_off,
+    "budget_ms": _number(1.0, 10_000.0, "milliseconds"),
+    "log_level": _one_of("debug", "info", "warning", "error"),
+    "pan_exempt": _exempt,
+    "body_limit": _integer(1_024, 16_777_216),
+    "bundle_poll_seconds": _number(0.05, 3_600.0, "seconds"),
+    "log_vectors": _boolean,
+    "journal_sync": _one_of("full", "async"),
+    "store_timeout_ms": _number(0.1, 10_000.0, "milliseconds"),
+}
