@@ -1,0 +1,1 @@
+"""History in, a bundle of four calibrated ONNX models out."""

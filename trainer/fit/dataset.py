@@ -1,0 +1,254 @@
+"""The rows each model learns from: which attempts, asked when, with which label.
+
+Approval and routing learn from every attempt (approved or not); risk from approved attempts old enough for a chargeback to
+have arrived; retry from every attempt that followed a failed one of the same payment, seen from the moment of the failure.
+
+This module must not know any estimator.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from contracts.bundle import ModelName
+from features.catalog import CATALOG, PAYMENT
+from features.encoding import Encodings
+from features.offline.plan import compute
+from features.spec import FeatureSpec, Target
+from trainer.fit.encodings import learn
+from trainer.fit.split import Split
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.bool_]
+
+_AUTH: Final = tuple(spec for spec in CATALOG if spec.scope != "retry")
+
+INPUTS: Final[dict[ModelName, tuple[str, ...]]] = {
+    "approval": tuple(spec.name for spec in _AUTH if spec.target != "chargeback"),
+    "routing": tuple(spec.name for spec in _AUTH if spec.target != "chargeback"),
+    "risk": tuple(spec.name for spec in PAYMENT if spec.target != "approval"),
+    "retry": tuple(spec.name for spec in CATALOG if spec.target != "chargeback"),
+}
+"""Which features each model sees, in catalog order."""
+
+FAILED: Final = ("declined", "error", "timeout")
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's rows of one part of the split.
+
+    `features` is (n, inputs) float32, `labels` (n,) bool, `weights` (n,) float64; `frame` holds the columns behind them.
+    """
+
+    features: Floats
+    labels: Labels
+    weights: npt.NDArray[np.float64]
+    frame: pl.DataFrame
+
+    @property
+    def one_class(self) -> bool:
+        """True when the labels are all the same, or there are none."""
+        return len(self.labels) == 0 or bool(self.labels.all()) or not bool(self.labels.any())
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows by model and part ("train", "calibrate", "test"), and the encodings they were made with."""
+
+    parts: dict[ModelName, dict[str, Rows]]
+    encodings: dict[str, msgspec.Struct]
+    notes: tuple[str, ...]
+
+
+def started(history: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the history with `started_at`, the moment of each payment's first attempt."""
+    return history.with_columns(started_at=pl.col("occurred_at").min().over("payment_id"))
+
+
+def approval_rows(history: pl.LazyFrame, split: Split) -> pl.LazyFrame:
+    """Return every attempt with a processor, its part of the split, and whether it was approved."""
+    return started(history).select(
+        pl.all(),
+        at=pl.col("occurred_at").dt.timestamp("us"),
+        part=split.parts(pl.col("started_at")),
+        label=pl.col("status") == "approved",
+    )
+
+
+def risk_rows(history: pl.LazyFrame, split: Split, *, exclude_compromised: bool) -> pl.LazyFrame:
+    """Return every approved attempt and whether a chargeback is known.
+
+    Parameters
+    ----------
+    history, split
+        The canonical history and the split for this model.
+    exclude_compromised
+        Leave out of the test the attempts of cards for which, by the day before, a chargeback of an attempt since the
+        start of training was known (the protocol of the Fraud Detection Handbook, chapter 5.2).
+    """
+    rows = started(history.filter(pl.col("status") == "approved")).select(
+        pl.all(),
+        at=pl.col("occurred_at").dt.timestamp("us"),
+        part=split.parts(pl.col("started_at")),
+        label=pl.col("chargeback_at").is_not_null(),
+    )
+    if not exclude_compromised:
+        return rows
+    known = (
+        history.filter(pl.col("chargeback_at").is_not_null() & (pl.col("occurred_at") >= split.train_from))
+        .group_by("card_token")
+        .agg(compromised_at=pl.col("chargeback_at").min())
+    )
+    day = pl.col("occurred_at").dt.truncate("1d")
+    is_known = (pl.col("part") == "test") & (pl.col("compromised_at") < day)
+    return rows.join(known, on="card_token", how="left").filter(~is_known.fill_null(value=False)).drop("compromised_at")
+
+
+def retry_rows(history: pl.LazyFrame, split: Split) -> pl.LazyFrame:
+    """Return each attempt that followed a failed one, as it looked when that one had failed.
+
+    The state is that of the moment after the failure (when the gateway asks), the planned time that of the retry.
+    """
+    before = {
+        "previous_processor": "processor",
+        "previous_status": "status",
+        "previous_code": "response_code",
+        "previous_advice": "advice_code",
+        "previous_settled": "settled_at",
+    }
+    rows = (
+        started(history)
+        .sort("payment_id", "attempt")
+        .with_columns(
+            pl.col(source).shift(1).over("payment_id", order_by="attempt").alias(name)
+            for name, source in before.items()
+        )
+        .filter(pl.col("previous_status").is_in(FAILED))
+    )
+    at = pl.col("previous_settled").dt.timestamp("us") + 1
+    retry_at = pl.max_horizontal(pl.col("occurred_at").dt.timestamp("us"), at)
+    return rows.with_columns(
+        at=at,
+        retry_at=retry_at,
+        wait_seconds=((retry_at - at) // 1_000_000),
+        same_processor=pl.col("processor") == pl.col("previous_processor"),
+        response_code=pl.col("previous_code"),
+        advice_code=pl.col("previous_advice"),
+        # The question is asked with the number of the attempt that failed.
+        attempt=pl.col("attempt") - 1,
+        part=split.parts(pl.col("started_at")),
+        label=pl.col("status") == "approved",
+    )
+
+
+def sample(rows: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+    """Return at most `most` rows of each part, drawn by seed and kept in time order."""
+    kept = [
+        part if len(part) <= most else part.sample(most, seed=seed).sort("at")
+        for part in rows.partition_by("part", maintain_order=True)
+    ]
+    return pl.concat(kept) if kept else rows
+
+
+def build(
+    history: pl.LazyFrame, splits: dict[ModelName, Split], *, exclude_compromised: bool, most: int, seed: int
+) -> Dataset:
+    """Compute the features and labels of all models, streaming through Polars.
+
+    Parameters
+    ----------
+    history
+        The canonical history.
+    splits
+        The split of each model (risk may need a gap for its late labels).
+    exclude_compromised
+        See `risk_rows`.
+    most
+        Rows of each part a model sees at the most; the features always see the whole history.
+    seed
+        Draws the sample.
+    """
+    questions: dict[str, pl.LazyFrame] = {
+        "approval": approval_rows(history.filter(pl.col("processor").is_not_null()), splits["approval"]),
+        "risk": risk_rows(history, splits["risk"], exclude_compromised=exclude_compromised),
+        "retry": retry_rows(history, splits["retry"]),
+    }
+    frames = {
+        name: sample(lazy.filter(pl.col("part").is_not_null()).collect(engine="streaming"), most, seed)
+        for name, lazy in questions.items()
+    }
+    learning = {name: frame.filter(pl.col("part") != "test") for name, frame in frames.items()}
+    targets: dict[Target, str] = {"approval": "approval", "chargeback": "risk", "retry": "retry"}
+    encodings = learn({target: (learning[name], "label") for target, name in targets.items()})
+    parts: dict[ModelName, dict[str, Rows]] = {}
+    for model, inputs in INPUTS.items():
+        name = "approval" if model == "routing" else model
+        if model == "routing":
+            parts[model] = _weighted(parts["approval"])
+            continue
+        specs = [spec for spec in CATALOG if spec.name in set(inputs)]
+        computed = _features(frames[name], history, encodings, specs)
+        parts[model] = {
+            part: _rows(computed.filter(pl.col("part") == part), specs) for part in ("train", "calibrate", "test")
+        }
+    return Dataset(parts=parts, encodings=dict(encodings), notes=())
+
+
+def _features(
+    frame: pl.DataFrame, history: pl.LazyFrame, encodings: Encodings, specs: list[FeatureSpec]
+) -> pl.DataFrame:
+    if frame.is_empty():
+        return frame.with_columns(pl.lit(0.0, dtype=pl.Float32).alias(f"f:{spec.name}") for spec in specs)
+    return compute(frame.lazy(), history, encodings, specs).collect(engine="streaming")
+
+
+def _rows(frame: pl.DataFrame, specs: list[FeatureSpec]) -> Rows:
+    columns = [f"f:{spec.name}" for spec in specs]
+    return Rows(
+        features=np.ascontiguousarray(frame.select(columns).to_numpy(), dtype=np.float32),
+        labels=frame["label"].to_numpy().astype(np.bool_),
+        weights=np.ones(len(frame)),
+        frame=frame.drop(columns),
+    )
+
+
+MOST_WEIGHT: Final = 10.0
+"""An attempt weighs at most this many times the average one: rarely drawn processors must not rule the model."""
+
+
+def _weighted(parts: dict[str, Rows]) -> dict[str, Rows]:
+    """Return the approval rows weighted by one over the probability with which their processor was drawn.
+
+    So weighted, each processor is judged on the mix of payments that all of them see, not on the mix its router gave it
+    (inverse propensity weighting, Horvitz and Thompson 1952). Propensities that were not logged are estimated by the
+    processor's share per merchant segment, network and country.
+    """
+    weighted = {}
+    for part, rows in parts.items():
+        frame = rows.frame
+        if frame.is_empty():
+            weighted[part] = rows
+            continue
+        cell = [pl.col(name).fill_null("") for name in ("merchant_segment", "card_network", "issuer_country")]
+        share = pl.len().over([*cell, "processor"]) / pl.len().over(cell)
+        propensity = frame.select(pl.coalesce(pl.col("propensity"), share).clip(1e-6, 1.0))["propensity"].to_numpy()
+        weights = 1.0 / propensity
+        weights = np.minimum(weights / weights.mean(), MOST_WEIGHT)
+        weighted[part] = Rows(
+            features=rows.features, labels=rows.labels, weights=weights / weights.mean(), frame=rows.frame
+        )
+    return weighted
+
+
+def label_delay(history: pl.LazyFrame) -> timedelta | None:
+    """Return within which time nine of ten chargebacks arrived, or None when there are none."""
+    delay = (
+        history.filter(pl.col("chargeback_at").is_not_null())
+        .select((pl.col("chargeback_at") - pl.col("occurred_at")).dt.total_seconds().quantile(0.9))
+        .collect()
+        .item()
+    )
+    return None if delay is None else timedelta(seconds=float(delay))

@@ -1,0 +1,88 @@
+"""The four champions: which algorithm each model is, and how it is fitted.
+
+Random forest of 100 trees, depth 10, for approval and routing; logistic regression for risk; gradient boosted trees for
+retry. This module must not know where rows come from.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from xgboost import XGBClassifier
+
+from contracts.bundle import ModelName
+
+ALGORITHMS: Final[dict[ModelName, str]] = {
+    "approval": "random forest, 100 trees, depth 10",
+    "risk": "logistic regression on log1p values and absence flags",
+    "routing": "random forest, 100 trees, depth 10, inverse propensity weighted",
+    "retry": "gradient boosted trees (xgboost, 200 rounds, depth 4)",
+}
+
+
+class LogAndAbsence(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Each feature as log(1 + x) and, beside it, whether it is absent (below zero): n columns in, 2 n out."""
+
+    def fit(self, features: npt.NDArray[np.float32], labels: object = None) -> "LogAndAbsence":
+        """Remember the number of columns; there is nothing to learn."""
+        self.n_features_in_ = features.shape[1]
+        return self
+
+    def transform(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the 2 n columns, float32."""
+        return np.hstack([np.log(np.maximum(features, 0) + np.float32(1)), (features < 0).astype(np.float32)])
+
+
+def make(model: ModelName, rows: int, seed: int) -> Any:
+    """Return an unfitted estimator for `model`, to be fitted on `rows` rows."""
+    match model:
+        case "approval" | "routing":
+            return RandomForestClassifier(
+                n_estimators=100,
+                max_depth=10,
+                min_samples_leaf=max(5, rows // 4000),
+                max_features="sqrt",
+                max_samples=None if rows < 50_000 else 0.5,
+                n_jobs=-1,
+                random_state=seed,
+            )
+        case "risk":
+            return Pipeline(
+                [
+                    ("expand", LogAndAbsence()),
+                    ("scale", StandardScaler()),
+                    ("regress", LogisticRegression(C=0.1, max_iter=400)),
+                ]
+            )
+        case "retry":
+            return XGBClassifier(
+                n_estimators=200,
+                max_depth=4,
+                learning_rate=0.05,
+                subsample=0.8,
+                colsample_bytree=0.6,
+                min_child_weight=20,
+                reg_lambda=5.0,
+                tree_method="hist",
+                n_jobs=2,
+                random_state=seed,
+            )
+
+
+def fit(
+    model: ModelName,
+    features: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.float64],
+    seed: int,
+) -> Any:
+    """Return the fitted estimator of `model`; it answers ``predict_proba``."""
+    estimator = make(model, len(labels), seed)
+    if model == "risk":
+        return estimator.fit(features, labels.astype(np.int64), regress__sample_weight=weights)
+    return estimator.fit(features, labels.astype(np.int64), sample_weight=weights)
