@@ -1,0 +1,194 @@
+"""A whole history on disk: chunk after chunk, in any number of processes, with the same result.
+
+A chunk is a time slice that holds an equal share of the payments; its draws are keyed by (seed, chunk), so nothing but the
+chunk's number decides what is in it. This module must not know how a payment is drawn.
+"""
+
+import multiprocessing
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer.simulate import tables
+from trainer.simulate.errors import SimulateError
+from trainer.simulate.facts import APPROVED, DAY_US, FEES, PROCESSORS
+from trainer.simulate.payments import generate
+from trainer.simulate.shop import run
+from trainer.simulate.world import MARGIN_SHARE, World
+
+CHUNK: Final = 131_072
+MOST_PAYMENTS: Final = 10**tables.NUMBER_DIGITS
+_QUIET_SECONDS: Final = 2.0
+_COMPRESSION: Final = "snappy"
+_HASHED: Final = ["attempt", "latency_ms", "fraud_score", "device_trust_score", "propensity"]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to simulate; two runs with the same plan write the same rows."""
+
+    payments: int
+    days: int
+    start: datetime
+    seed: int
+    merchants: int
+    cards: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was written, and how fast (wall clock, files included)."""
+
+    payments: int
+    attempts: int
+    approved: int
+    seconds: float
+
+
+def simulate(plan: Plan, folder: Path, *, workers: int = 1, force: bool = False) -> Summary:
+    """Write ``history/``, ``truth/``, ``fees.toml`` and ``simulation.json`` into `folder`.
+
+    Everything goes to a folder beside it first and is renamed at the end: a crash leaves no half-written history.
+
+    Raises
+    ------
+    SimulateError
+        When `folder` holds something and `force` is not given, or cannot be written.
+    """
+    began = time.monotonic()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
+        msg = f"expected --out to be an empty or a new folder, {folder} is not; --force replaces it"
+        raise SimulateError(msg)
+    parts = max(1, -(-plan.payments // CHUNK))
+    with _replacing(folder) as building:
+        (building / "history").mkdir()
+        (building / "truth").mkdir()
+        attempts = approved = 0
+        for done, counts in enumerate(_counts(plan, parts, building, min(workers, parts)), start=1):
+            attempts += counts[0]
+            approved += counts[1]
+            _progress(plan, done, parts, began)
+        (building / "fees.toml").write_text(fees_toml())
+        (building / "simulation.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
+    return Summary(plan.payments, attempts, approved, time.monotonic() - began)
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read back the plan of a simulated history.
+
+    Raises
+    ------
+    SimulateError
+        When there is none.
+    """
+    try:
+        return msgspec.json.decode((folder / "simulation.json").read_bytes(), type=Plan)
+    except (OSError, msgspec.MsgspecError) as error:
+        msg = f"expected a simulated history with a simulation.json in {folder}: {error}"
+        raise SimulateError(msg) from error
+
+
+def world_of(plan: Plan) -> World:
+    """Build the world of a plan."""
+    return World.build(plan.seed, plan.merchants, plan.cards, plan.days, plan.start)
+
+
+def fees_toml() -> str:
+    """Return what the shop knows its processors charge, as TOML."""
+    lines = ["# Minor units of the payment's currency, and a share of its amount."]
+    for name in PROCESSORS:
+        fixed, share, failed = FEES[name]
+        lines += [f"\n[processors.{name}]", f"approved_fixed_minor = {fixed}", f"approved_share = {share}"]
+        lines += [f"failed_fixed_minor = {failed}"]
+    return "\n".join(lines) + "\n"
+
+
+def write_chunk(plan: Plan, chunk: int, parts: int, folder: Path) -> tuple[int, int]:
+    """Write one part of history and truth; return how many attempts there were and how many were approved."""
+    world = _cached_world(plan)
+    first, last = plan.payments * chunk // parts, plan.payments * (chunk + 1) // parts
+    edges = world.calendar.split(plan.days * DAY_US, parts)
+    payments = generate(world, (1, chunk), last - first, edges[chunk], edges[chunk + 1], first)
+    attempts = run(world, payments, MARGIN_SHARE)
+    _write(tables.history(world, payments, attempts), folder / "history" / f"part-{chunk:06d}.parquet")
+    _write(tables.truth(world, payments, attempts), folder / "truth" / f"part-{chunk:06d}.parquet")
+    return len(attempts.row), int((attempts.fate.status == APPROVED).sum())
+
+
+@cache
+def _cached_world(plan: Plan) -> World:
+    pa.set_cpu_count(1)
+    return world_of(plan)
+
+
+def _counts(plan: Plan, parts: int, folder: Path, workers: int) -> Iterator[tuple[int, int]]:
+    if workers <= 1:
+        for chunk in range(parts):
+            yield write_chunk(plan, chunk, parts, folder)
+        return
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            numbers = range(parts)
+            yield from pool.map(write_chunk, [plan] * parts, numbers, [parts] * parts, [folder] * parts)
+    except BrokenProcessPool as error:
+        msg = f"a worker process ended early, nothing was written to {folder.parent}: {error}"
+        raise SimulateError(msg) from error
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    dictionary = [field.name for field in table.schema if pa.types.is_dictionary(field.type) or field.name in _HASHED]
+    pq.write_table(
+        table,
+        path,
+        compression=_COMPRESSION,
+        use_dictionary=dictionary,
+        write_statistics=["occurred_at"],
+        store_schema=False,
+        row_group_size=len(table),
+    )
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder` that takes its place when all went well and vanishes when not."""
+    building = folder.with_name(f".{folder.name}.building")
+    retired = folder.with_name(f".{folder.name}.retired")
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        yield building
+        shutil.rmtree(retired, ignore_errors=True)
+        if folder.exists():
+            folder.rename(retired)
+        building.rename(folder)
+        if retired.is_dir():
+            shutil.rmtree(retired)
+        else:
+            retired.unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"{folder} cannot be written: {error.strerror or error}"
+        raise SimulateError(msg) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _progress(plan: Plan, done: int, parts: int, began: float) -> None:
+    elapsed = time.monotonic() - began
+    if elapsed > _QUIET_SECONDS:
+        payments = plan.payments * done // parts
+        end = "\n" if done == parts else "\r"
+        sys.stderr.write(f"simulated {payments:,} of {plan.payments:,} payments, {payments / elapsed:,.0f}/s{end}")
+        sys.stderr.flush()

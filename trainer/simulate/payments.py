@@ -1,0 +1,305 @@
+"""Payments: who pays what, where and when, and how likely the issuer is to refuse it.
+
+This module must not know processors' probabilities or what becomes of a payment.
+"""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from trainer.simulate import facts
+from trainer.simulate.calendar import MERCHANT_SLOTS
+from trainer.simulate.cards import SKEW
+from trainer.simulate.draws import keys
+from trainer.simulate.facts import BINS_A_DAY, MINUTE_US, Array
+from trainer.simulate.issuers import ISSUERS
+from trainer.simulate.processors import BAND_EDGES, cell
+
+if TYPE_CHECKING:
+    from trainer.simulate.world import World
+
+_REGULAR: Final = 0.5
+_RECENT_US: Final = 15 * MINUTE_US
+_ANGLE: Final = np.arange(BINS_A_DAY) / 6.0
+_SINCE_BEST: Final = (_ANGLE - 15.0) % 24.0
+NIGHT: Final = (
+    0.5 - 0.5 * np.cos(np.pi * np.where(_SINCE_BEST < 15.0, _SINCE_BEST / 15.0, (24.0 - _SINCE_BEST) / 9.0))
+).astype(np.float32)
+"""0 at 15 h, 1 at 06 h of the shop's standard time (14 h and 05 h UTC in Central Europe), by ten minutes."""
+NIGHT_EFFECT: Final = 2.5
+_SINCE_PAYDAY: Final = (0.95 * ((np.arange(-31, 32) % 30) / 30.0) - 0.5).astype(np.float32)
+BLOCKED: Final = 0.985
+"""How often the issuer refuses a card that is lost, closed or expired."""
+_FUNDS: Final = -4.1
+_BAND_FUNDS: Final = np.array([-0.35, 0.1, 0.75], dtype=np.float32)
+_BAND_OTHER: Final = np.array([-0.05, 0.0, 0.25], dtype=np.float32)
+_AVS_BY_DRAW: Final = facts.slots(np.array([0.7, 0.08, 0.07, 0.07, 0.08]), 256).astype(np.int8)
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """A batch of payments in order of time; every array has shape (n,).
+
+    Attributes
+    ----------
+    number, key
+        The payment's number and the key of its fates.
+    at_us
+        Microseconds since the start of the world.
+    merchant, card, country, network
+        Indices; `country` is the shop's.
+    amount, band
+        Minor units of the shop's currency; amount band.
+    abroad, merchant_initiated, token, with_3ds, is_fraud, is_attack
+        Flags. `is_fraud` is truth, never to be shown.
+    channel, ip_country, cvv, avs
+        Codes, -1 for absent.
+    fraud_score, trust
+        Scores in 0 to 1, NaN for absent.
+    funds, limit, other
+        True probability that the issuer refuses for want of funds, for a limit, for anything else.
+    cell
+        The processors' cell.
+    """
+
+    number: Array
+    key: Array
+    at_us: Array
+    merchant: Array
+    card: Array
+    country: Array
+    network: Array
+    amount: Array
+    band: Array
+    abroad: Array
+    merchant_initiated: Array
+    token: Array
+    with_3ds: Array
+    is_fraud: Array
+    is_attack: Array
+    channel: Array
+    ip_country: Array
+    cvv: Array
+    avs: Array
+    fraud_score: Array
+    trust: Array
+    funds: Array
+    limit: Array
+    other: Array
+    cell: Array
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def take(self, rows: Array) -> "Payments":
+        """Return the payments of the given rows, in that order."""
+        return Payments(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def generate(
+    world: "World", stream: tuple[int, ...], count: int, start_us: int, end_us: int, first: int = 0
+) -> Payments:
+    """Draw `count` payments of [start_us, end_us).
+
+    Parameters
+    ----------
+    world
+        Who may pay whom.
+    stream
+        Names the draw together with the world's seed: the same stream gives the same payments.
+    count
+        How many.
+    start_us, end_us
+        Microseconds since the start of the world.
+    first
+        Number of the first payment.
+    """
+    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((world.seed, 41, *stream))))
+    shops, cards = world.merchants, world.cards
+    at_us = world.calendar.times(rng, count, start_us, end_us)
+    at_bin = world.calendar.bins(at_us)
+    ten_minutes = at_bin % BINS_A_DAY
+    merchant, is_attack, attack = _merchants(world, rng, at_bin, ten_minutes)
+    country = shops.country[merchant]
+    card = _cards(world, rng, merchant, country, is_attack, attack)
+    abroad = cards.country[card] != country
+    local = (ten_minutes + facts.UTC_OFFSET_HOURS[country] * 6) % BINS_A_DAY
+    night = NIGHT[local]
+    fraud_rate = shops.fraud[merchant] * (1.0 + 3.0 * abroad) * (0.7 + night)
+    is_fraud = is_attack | (rng.random(count, dtype=np.float32) < fraud_rate)
+    amount, band = _amounts(world, rng, merchant, country, is_attack)
+    merchant_initiated = rng.random(count, dtype=np.float32) < shops.merchant_initiated[merchant]
+    merchant_initiated &= ~is_fraud
+    with_3ds = rng.random(count, dtype=np.float32) < shops.with_3ds[merchant]
+    with_3ds &= ~(merchant_initiated | is_attack)
+    draw = rng.integers(0, 256, (4, count), dtype=np.uint8)
+    token = cards.tokenised[card] & (draw[0] < 205) & ~is_fraud
+    channel = np.where(merchant_initiated, 2, draw[1] < 110).astype(np.int8)
+    risk = rng.standard_normal(count, dtype=np.float32)
+    fraud_score, trust = _scores(rng, risk, is_fraud, merchant_initiated, draw[2])
+    network = cards.network[card]
+    number = np.arange(first, first + count, dtype=np.int64)
+    funds, limit, other = _refusals(
+        world, merchant, card, at_us, night, abroad, band, token, with_3ds, merchant_initiated, is_fraud, risk
+    )
+    return Payments(
+        number,
+        keys(world.seed, number),
+        at_us,
+        merchant,
+        card,
+        country,
+        network,
+        amount,
+        band,
+        abroad,
+        merchant_initiated,
+        token,
+        with_3ds,
+        is_fraud,
+        is_attack,
+        channel,
+        _ip_country(rng, cards.country[card], is_fraud, merchant_initiated),
+        _cvv(draw[3], merchant_initiated, is_fraud),
+        np.where((country == 0) | (country == 10), np.where(merchant_initiated, -1, _AVS_BY_DRAW[draw[2]]), -1).astype(
+            np.int8
+        ),
+        fraud_score,
+        trust,
+        funds,
+        limit,
+        other,
+        cell(network, country, abroad, band, token),
+    )
+
+
+def _merchants(
+    world: "World", rng: np.random.Generator, at_bin: Array, ten_minutes: Array
+) -> tuple[Array, Array, Array]:
+    calendar = world.calendar
+    slot = rng.integers(0, MERCHANT_SLOTS, len(at_bin), dtype=np.uint16)
+    merchant = calendar.merchant_at.reshape(-1)[ten_minutes // 6 * MERCHANT_SLOTS + slot]
+    attack = calendar.attack_at[at_bin]
+    is_attack = rng.random(len(at_bin), dtype=np.float32) < calendar.attack_share[at_bin]
+    rows = np.flatnonzero(is_attack)
+    merchant[rows] = calendar.attack_merchant[attack[rows]]
+    return merchant, is_attack, attack
+
+
+def _cards(
+    world: "World", rng: np.random.Generator, merchant: Array, country: Array, is_attack: Array, attack: Array
+) -> Array:
+    """Half of the payments at home come from the shop's regulars, the rest from anyone of its country."""
+    cards, calendar = world.cards, world.calendar
+    first = cards.country_first
+    low = first[country]
+    size = np.diff(first)[country]
+    drawn = rng.random(len(country))
+    skewed = np.power(drawn, SKEW)
+    regular = rng.random(len(country), dtype=np.float32) < _REGULAR
+    begin, width = world.merchants.circle_begin[merchant], world.merchants.circle_width[merchant]
+    rank = np.where(regular, begin + skewed * width, skewed)
+    card = cards.order[low + ((rank - (rank >= 1.0)) * size).astype(np.int64)]
+    rows = np.flatnonzero(rng.random(len(country), dtype=np.float32) < world.merchants.abroad[merchant])
+    card[rows] = (drawn[rows] * len(cards.country)).astype(np.int32)
+    rows = np.flatnonzero(is_attack)
+    pool = attack[rows]
+    card[rows] = calendar.attack_card[pool] + (drawn[rows] * calendar.attack_cards[pool]).astype(np.int64)
+    return card
+
+
+def _amounts(
+    world: "World", rng: np.random.Generator, merchant: Array, country: Array, is_attack: Array
+) -> tuple[Array, Array]:
+    shops = world.merchants
+    spread = rng.standard_normal(len(merchant), dtype=np.float32)
+    euros = np.exp(shops.amount_log[merchant] + shops.amount_spread[merchant] * spread)
+    rows = np.flatnonzero(is_attack)
+    euros[rows] = 1.0 + 4.0 * rng.random(len(rows), dtype=np.float32)
+    np.clip(euros, 0.5, 20_000.0, out=euros)
+    band = (euros >= BAND_EDGES[0]).astype(np.int8) + (euros >= BAND_EDGES[1])
+    scale = facts.CURRENCY_SCALE[facts.CURRENCY_OF[country]]
+    return (euros * (scale * np.float32(100.0))).astype(np.int64), band
+
+
+def _scores(
+    rng: np.random.Generator, risk: Array, is_fraud: Array, merchant_initiated: Array, draw: Array
+) -> tuple[Array, Array]:
+    """Informative and imperfect: the shop's scores share part of the payment's risk with what the issuer sees."""
+    noise = rng.standard_normal((2, len(risk)), dtype=np.float32)
+    score = _sigmoid(-2.3 + 0.75 * risk + 0.7 * noise[0] + 1.9 * is_fraud.astype(np.float32))
+    trust = _sigmoid(1.4 - 0.5 * risk + 0.8 * noise[1] - 1.3 * is_fraud.astype(np.float32))
+    score[draw < 5] = np.nan
+    trust[merchant_initiated | (draw > 240)] = np.nan
+    return np.rint(score * 1000.0) / np.float32(1000.0), np.rint(trust * 1000.0) / np.float32(1000.0)
+
+
+def _ip_country(rng: np.random.Generator, home: Array, is_fraud: Array, merchant_initiated: Array) -> Array:
+    draw = rng.random(len(home), dtype=np.float32)
+    elsewhere = np.flatnonzero(draw < np.where(is_fraud, np.float32(0.45), np.float32(0.02)))
+    seen = home.copy()
+    seen[elsewhere] = rng.integers(0, len(facts.COUNTRIES), len(elsewhere))
+    seen[merchant_initiated] = -1
+    return seen
+
+
+def _cvv(draw: Array, merchant_initiated: Array, is_fraud: Array) -> Array:
+    """M mostly, N seldom and more often in fraud, P now and then; none where no customer is there."""
+    wrong = np.where(is_fraud, 40, 4)
+    cvv = np.where(draw < wrong, 1, np.where(draw >= 250, 2, 0)).astype(np.int8)
+    cvv[merchant_initiated] = -1
+    return cvv
+
+
+def _refusals(
+    world: "World",
+    merchant: Array,
+    card: Array,
+    at_us: Array,
+    night: Array,
+    abroad: Array,
+    band: Array,
+    token: Array,
+    with_3ds: Array,
+    merchant_initiated: Array,
+    is_fraud: Array,
+    risk: Array,
+) -> tuple[Array, Array, Array]:
+    """The issuer's three reasons to refuse, as independent probabilities, float32."""
+    cards = world.cards
+    day = world.calendar.day_of_month[world.calendar.day(at_us)]
+    funds = cards.funds[card] + _SINCE_PAYDAY[day - cards.payday[card] + 31]
+    funds += _BAND_FUNDS[band] + np.float32(_FUNDS) + np.float32(0.55 * NIGHT_EFFECT) * night
+    other = cards.effect[card] + world.merchants.effect[merchant] + _BAND_OTHER[band]
+    other += np.where(abroad, np.float32(world.abroad), np.float32(world.home))
+    other += np.float32(NIGHT_EFFECT) * night + np.float32(0.45) * risk
+    other -= np.float32(0.3) * token + np.float32(0.15) * with_3ds
+    other += np.float32(0.2) * merchant_initiated + np.float32(1.5) * is_fraud
+    hour = world.calendar.bins(at_us) // 6
+    other += world.incidents.reshape(-1)[hour * ISSUERS + cards.issuer[card]]
+    limit = np.where(_recent(card, at_us), np.float32(0.12), np.float32(0.002))
+    refused = _sigmoid(other)
+    refused[at_us >= cards.blocked_us[card]] = BLOCKED
+    return _sigmoid(funds), limit, refused
+
+
+def _recent(card: Array, at_us: Array) -> Array:
+    """Whether the card paid within the 15 minutes before, as far as this batch knows."""
+    count = len(card)
+    shift = max(1, int(count - 1).bit_length())
+    ordered = np.sort((card.astype(np.int64) << shift) | np.arange(count))
+    row = ordered & ((1 << shift) - 1)
+    ordered >>= shift
+    at = at_us[row]
+    recent = np.zeros(count, dtype=bool)
+    recent[row[1:]] = (ordered[1:] == ordered[:-1]) & (at[1:] - at[:-1] < _RECENT_US)
+    return recent
+
+
+def _sigmoid(x: Array) -> Array:
+    np.negative(x, out=x)
+    np.exp(x, out=x)
+    x += 1.0
+    result: Array = np.reciprocal(x, out=x)
+    return result
