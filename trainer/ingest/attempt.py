@@ -44,16 +44,18 @@ def number_attempts(staged: pl.LazyFrame, mapping: Mapping) -> pl.LazyFrame:
 
 
 def _derived(staged: pl.LazyFrame, mapping: Mapping) -> pl.LazyFrame:
-    """Return `ID`, `payment_id` and `attempt`: rows of one group belong together until a gap exceeds the longest."""
+    """Return `ID`, `payment_id` and `attempt`: rows of one group belong together until the payment ends."""
     groups = [f"{GROUP}{index}" for index in range(len(mapping.payment.group_by))]
     rows = (
-        staged.select(ID, "occurred_at", *groups)
+        staged.select(ID, "occurred_at", "status", *groups)
         .filter(pl.all_horizontal(pl.col("occurred_at", *groups).is_not_null()))
         .sort(*groups, "occurred_at", ID)
     )
     other_group = pl.any_horizontal(pl.col(group) != pl.col(group).shift(1) for group in groups)
     too_late = pl.col("occurred_at") - pl.col("occurred_at").shift(1) > pl.lit(mapping.payment.gap)
     first = (other_group | too_late).fill_null(value=True)
+    if mapping.payment.approval_ends:
+        first |= (pl.col("status").shift(1) == "approved").fill_null(value=False)
     rows = rows.with_columns(block=first.cum_sum())
     rows = rows.with_columns(attempt=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("block"))
     # Payments are numbered in the order in which they began.
@@ -91,5 +93,3 @@ def _duplicates(staged: pl.LazyFrame, known: list[str]) -> pl.LazyFrame:
         .sort(ID)
         .select(ID, (~claim.is_first_distinct()).alias(FAULT + DUPLICATE))
     )
-
-

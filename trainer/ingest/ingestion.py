@@ -6,7 +6,7 @@ This module must not know how any column is read.
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -17,7 +17,8 @@ from trainer.history import SCHEMA
 from trainer.ingest import folder, quarantine
 from trainer.ingest.attempt import ID, number_attempts
 from trainer.ingest.canonical import FAULT, FILE, plan
-from trainer.ingest.mapping import Mapping, load
+from trainer.ingest.mapping import Mapping
+from trainer.ingest.mapping_file import load
 from trainer.ingest.source import ROW, Source, open_source, reading
 
 ROWS_PER_PART: Final = 2_000_000
@@ -81,8 +82,7 @@ def ingest(mapping: Path, files: Sequence[Path], out: Path, *, force: bool = Fal
         staged = _stage(sources, rules, scratch / "staged")
         whole = scratch / "numbered.parquet"
         number_attempts(staged, rules).sink_parquet(whole, compression="lz4", engine="streaming")
-        report = _write(sources, rules, pl.scan_parquet(whole), scratch / "result", str(mapping))
-    return report
+        return _write(sources, rules, pl.scan_parquet(whole), scratch / "result", str(mapping))
 
 
 def _stage(sources: Sequence[Source], rules: Mapping, place: Path) -> pl.LazyFrame:
@@ -114,15 +114,15 @@ def _write(
     good = numbered.filter(~wrong)
     written = _by_source(good)
     if not written:
-        worst = list(counted.items())[0]
+        reason, count = next(iter(counted.items()))
         msg = (
-            f"none of the {faulty.height} rows can be used; most often the reason is {worst[0]} ({worst[1].rows} rows,"
-            f" first {worst[1].first_source} row {worst[1].first_row})"
+            f"none of the {faulty.height} rows can be used; most often the reason is {reason} ({count.rows} rows,"
+            f" first {count.first_source} row {count.first_row})"
         )
         raise HistoryError(msg)
     history = place / folder.HISTORY
     history.mkdir()
-    good.sort("occurred_at", ID).select(SCHEMA.names()).cast(dict(SCHEMA)).sink_parquet(
+    good.sort("occurred_at", ID).select(SCHEMA.names()).cast(SCHEMA).sink_parquet(
         pl.PartitionBy(
             history,
             file_path_provider=lambda part: f"part-{part.index_in_partition:05}.parquet",
@@ -168,7 +168,7 @@ def _counted(sources: Sequence[Source], faulty: pl.DataFrame) -> dict[str, Reaso
     }
 
 
-def _seen(history: Path) -> dict[str, object]:
+def _seen(history: Path) -> dict[str, Any]:
     frame = pl.scan_parquet(history / "*.parquet")
     totals = frame.select(
         pl.col("payment_id").n_unique().alias("#payments"),

@@ -1,36 +1,20 @@
-"""The mapping file: TOML that says where each canonical column comes from, decoded strictly.
+"""The mapping: where each canonical column comes from, as the structs its TOML is decoded into.
 
-This module must not know any data: it can tell whether a mapping makes sense, not whether a file fits it.
+This module must not know any data, nor which combinations make sense.
 """
 
 import re
-import tomllib
 from datetime import timedelta
-from pathlib import Path
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
-from contracts.history import COLUMNS, REQUIRED, STATUSES
+from contracts.history import STATUSES
 from trainer.errors import MappingError
-from trainer.ingest.contract import complaint
-from trainer.ingest.keys import nearest, unknown_key
 
 Scalar = str | bool | int | float
 Format = Literal["csv", "parquet", "delta", "ndjson", "xlsx"]
 StatusName = Literal["approved", "declined", "error", "timeout"]
-
-SECTION: Final[dict[str, str]] = {
-    "payment_id": "payment",
-    "attempt": "payment",
-    "occurred_at": "time",
-    "amount_minor": "amount",
-    "status": "status",
-    "settled_at": "settled",
-    "chargeback_at": "chargeback",
-}
-"""Columns that have a table of their own and so may not stand under [columns]."""
 
 _DURATION: Final = re.compile(r"([0-9]+)(ms|s|m|h|d|w)")
 _UNITS: Final = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -131,13 +115,15 @@ class Payment(Table, frozen=True, kw_only=True):
     """Which attempts make a payment.
 
     Either `column` names the payment; `attempt` is then a column, a number for all rows, or left out: numbered by time.
-    Or it is derived: attempts equal in `group_by` belong together until a gap longer than `max_gap`.
+    Or it is derived: attempts equal in `group_by` belong together until a gap longer than `max_gap` or, with
+    `approval_ends`, until one is approved.
     """
 
     column: str | None = None
     attempt: str | int | None = None
     group_by: tuple[str, ...] = ()
     max_gap: str | None = None
+    approval_ends: bool = False
     prefix: str = ""
 
     @property
@@ -211,167 +197,3 @@ def duration(text: str, where: str) -> timedelta:
         msg = f"{where}: expected a duration such as 60s, 15m, 12h or 7d, got {text!r}"
         raise MappingError(msg)
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def load(path: Path) -> Mapping:
-    """Read, decode and check a mapping file.
-
-    Raises
-    ------
-    MappingError
-        With the file, the key, what was expected and what came.
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        msg = f"mapping {path} cannot be read: {reason}"
-        raise MappingError(msg) from error
-    problem = unknown_key(raw, Mapping)
-    try:
-        if problem:
-            raise MappingError(problem)
-        mapping = msgspec.convert(raw, Mapping)
-        _check(mapping)
-    except (msgspec.ValidationError, MappingError) as error:
-        msg = f"mapping {path}: {error}"
-        raise MappingError(msg) from error
-    return mapping
-
-
-def _check(mapping: Mapping) -> None:
-    problems = [
-        *_column_problems(mapping),
-        *_time_problems(mapping),
-        *_status_problems(mapping.status),
-        *_payment_problems(mapping.payment),
-        *_chargeback_problems(mapping.chargeback),
-        *_propensity_problems(mapping),
-        *_writing_problems(mapping),
-    ]
-    if problems:
-        raise MappingError(problems[0])
-
-
-def _column_problems(mapping: Mapping) -> list[str]:
-    problems = []
-    for name in mapping.columns:
-        if name in SECTION:
-            problems.append(f"{name} has a table of its own, [{SECTION[name]}], and may not stand under [columns]")
-        elif name not in COLUMNS:
-            problems.append(f"columns: {name!r} is not a column of the history{nearest(name, COLUMNS)}")
-    for name in REQUIRED:
-        if name not in SECTION and name not in mapping.columns:
-            problems.append(f"columns.{name} is missing: every attempt needs one (a column or a constant)")
-    problems.extend(
-        f"pan_exempt: {name!r} is not a column of the history{nearest(name, COLUMNS)}"
-        for name in mapping.pan_exempt
-        if name not in COLUMNS
-    )
-    return problems or [problem for name in mapping.columns for problem in _source_problems(name, mapping.column(name))]
-
-
-def _source_problems(name: str, source: Column | None) -> list[str]:
-    assert source is not None
-    where = f"columns.{name}"
-    if (source.column is None) == (source.constant is None):
-        return [f"{where}: expected either a column or a constant"]
-    if source.constant is not None and source != Column(constant=source.constant):
-        return [f"{where}: a constant takes no map, otherwise, default, case or prefix"]
-    if source.otherwise is not None and source.map is None:
-        return [f"{where}: otherwise needs a map"]
-    given = {
-        "constant": source.constant,
-        **{f"map.{key}": value for key, value in (source.map or {}).items()},
-        "otherwise": source.otherwise,
-        "default": source.default,
-    }
-    text = COLUMNS[name] == "string"
-    if source.prefix and not text:
-        return [f"{where}: a prefix fits columns of text only"]
-    problems = []
-    for key, value in given.items():
-        if value is None:
-            continue
-        wrong = complaint(name, source.prefix + as_text(value) if text else value)
-        if wrong:
-            problems.append(f"{where}.{key}: {wrong}")
-    return problems
-
-
-def _time_problems(mapping: Mapping) -> list[str]:
-    times = {"time": mapping.time, "settled": mapping.settled}
-    times["chargeback.reported_at"] = mapping.chargeback.reported_at if mapping.chargeback else None
-    problems = []
-    for where, time in times.items():
-        if time is None or time.time_zone is None:
-            continue
-        try:
-            ZoneInfo(time.time_zone)
-        except (KeyError, ValueError, OSError):
-            problems.append(f"{where}.time_zone: expected an IANA time zone such as Europe/Berlin, got {time.time_zone!r}")
-    return problems
-
-
-def _status_problems(status: Status) -> list[str]:
-    listed = [as_text(value) for name in STATUSES for value in getattr(status, name)]
-    if (status.column is None) == (status.constant is None):
-        return ["status: expected either a column or a constant"]
-    if status.constant is not None:
-        return ["status: a constant takes no lists of values"] if listed or status.otherwise else []
-    if not status.approved and status.otherwise != "approved":
-        return ["status.approved is missing: the values that count as approved"]
-    twice = sorted({value for value in listed if listed.count(value) > 1})
-    return [f"status: {twice[0]!r} is listed twice"] if twice else []
-
-
-def _payment_problems(payment: Payment) -> list[str]:
-    if (payment.column is None) == (not payment.group_by):
-        return ["payment: expected either column or group_by"]
-    if payment.group_by:
-        if payment.attempt is not None:
-            return ["payment.attempt: attempts of derived payments are numbered by time"]
-        return [] if payment.gap >= timedelta(0) else []
-    if payment.max_gap is not None:
-        return ["payment.max_gap: a gap needs group_by"]
-    if isinstance(payment.attempt, int) and not 1 <= payment.attempt <= 1000:
-        return [f"payment.attempt: expected 1 to 1000, got {payment.attempt}"]
-    return []
-
-
-def _chargeback_problems(chargeback: Chargeback | None) -> list[str]:
-    if chargeback is None:
-        return []
-    if (chargeback.delay is None) == (chargeback.reported_at is None):
-        return ["chargeback: expected either delay or reported_at"]
-    if chargeback.delay is not None:
-        if chargeback.flag is None:
-            return ["chargeback.flag is missing: a delay alone does not say which rows"]
-        duration(chargeback.delay, "chargeback.delay")
-    both = sorted({as_text(value) for value in chargeback.yes} & {as_text(value) for value in chargeback.no})
-    return [f"chargeback: {both[0]!r} is in yes and in no"] if both else []
-
-
-def _propensity_problems(mapping: Mapping) -> list[str]:
-    if mapping.propensity is None:
-        return []
-    if "propensity" in mapping.columns:
-        return ["propensity: expected either columns.propensity or the table [propensity], got both"]
-    if "processor" not in mapping.columns:
-        return ["propensity: a table by processor needs columns.processor"]
-    problems = []
-    for key, shares in (("first", mapping.propensity.first), ("later", mapping.propensity.later or {})):
-        if any(not 0 <= share <= 1 for share in shares.values()):
-            problems.append(f"propensity.{key}: expected probabilities from 0 to 1")
-        elif shares and abs(sum(shares.values()) - 1) > 0.01:
-            problems.append(f"propensity.{key}: expected probabilities that sum to 1, got {sum(shares.values()):.4f}")
-    return problems
-
-
-def _writing_problems(mapping: Mapping) -> list[str]:
-    if mapping.numbers.thousands == mapping.numbers.decimal:
-        return [f"numbers: {mapping.numbers.decimal!r} cannot be both the decimal and the thousands mark"]
-    for key, value in (("separator", mapping.csv.separator), ("quote", mapping.csv.quote)):
-        if value is not None and len(value.encode()) != 1:
-            return [f"csv.{key}: expected one ASCII character, got {value!r}"]
-    return []

@@ -5,13 +5,13 @@ decides. This module must not know which column it reads.
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
 from trainer.errors import MappingError
 from trainer.ingest.mapping import Time
-from trainer.ingest.reading import Reading, cell_text, scaled, sound
+from trainer.ingest.reading import Reading, Steps, cell_text, scaled, sound
 
 ISO: Final = (
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[Tt ]([0-9]{2}:[0-9]{2})(?::([0-9]{2}(?:[.,][0-9]{1,9})?))?)?"
@@ -25,7 +25,7 @@ LAST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _UTC: Final = "UTC"
 
 
-def read_time(dtype: pl.DataType, time: Time, nulls: tuple[str, ...], where: str) -> Reading:
+def read_time(steps: Steps, dtype: pl.DataType, time: Time, nulls: tuple[str, ...], where: str) -> Reading:
     """Return the reading of a column of times of type `dtype`.
 
     Faults: unparsable, out_of_range (before 1980 or from 2100 on: the unit of an epoch is wrong), time_zone_missing,
@@ -38,69 +38,75 @@ def read_time(dtype: pl.DataType, time: Time, nulls: tuple[str, ...], where: str
     """
     form = time.format or "iso8601"
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        return _dated(pl.col(time.column).dt.convert_time_zone(_UTC).dt.cast_time_unit("us"), {})
+        return _dated(steps, pl.col(time.column).dt.convert_time_zone(_UTC).dt.cast_time_unit("us"), {})
     if dtype.is_temporal() and not isinstance(dtype, pl.Time | pl.Duration):
         naive = pl.col(time.column).cast(pl.Datetime("us"))
-        return _dated(*_localised(naive, time))
-    text = cell_text(time.column, dtype, nulls)
+        return _dated(steps, *_localised(steps, naive, time))
+    text = steps.keep(cell_text(time.column, dtype, nulls))
     if form in EPOCHS:
-        number = scaled(text, pl.lit(EPOCHS[form]))
-        return _dated(_from_epoch(number.value), {"unparsable": text.is_not_null() & ~number.readable.fill_null(value=False)})
+        number = scaled(steps, text, pl.lit(EPOCHS[form]))
+        return _dated(
+            steps,
+            _from_epoch(number.value),
+            {"unparsable": text.is_not_null() & ~number.readable.fill_null(value=False)},
+        )
     if form == "iso8601":
-        return _iso(text, time)
-    return _formatted(text, time, form, where)
+        return _iso(steps, text, time)
+    return _formatted(steps, text, time, form, where)
 
 
 def _from_epoch(microseconds: pl.Expr) -> pl.Expr:
     return microseconds.cast(pl.Datetime("us")).dt.replace_time_zone(_UTC)
 
 
-def _dated(value: pl.Expr, faults: dict[str, pl.Expr]) -> Reading:
-    return sound(value, {**faults, "out_of_range": (value < FIRST) | (value >= LAST)})
+def _dated(steps: Steps, value: pl.Expr, faults: dict[str, pl.Expr]) -> Reading:
+    return sound(steps, value, {**faults, "out_of_range": (value < FIRST) | (value >= LAST)})
 
 
-def _iso(text: pl.Expr, time: Time) -> Reading:
-    parts = text.str.extract_groups(ISO)
+def _iso(steps: Steps, text: pl.Expr, time: Time) -> Reading:
+    parts = steps.keep(text.str.extract_groups(ISO))
     day, clock, second = (parts.struct.field(str(n)) for n in (1, 2, 3))
     second = second.fill_null("00").str.replace(",", ".", literal=True)
-    naive = (day + "T" + clock.fill_null("00:00") + ":" + second).str.to_datetime(
-        "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
+    naive = steps.keep(
+        (day + "T" + clock.fill_null("00:00") + ":" + second).str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False
+        )
     )
     zulu, sign, hours, minutes = (parts.struct.field(str(n)) for n in (4, 5, 6, 7))
     offset = hours.cast(pl.Int64) * 60 + minutes.fill_null("0").cast(pl.Int64)
     offset = pl.when(zulu.is_not_null()).then(0).when(sign == "-").then(-offset).otherwise(offset)
     fixed = (naive - pl.duration(minutes=offset)).dt.replace_time_zone(_UTC)
-    local, faults = _localised(naive, time)
+    local, faults = _localised(steps, naive, time)
     own = offset.is_not_null()
     here = {code: ~own & fault for code, fault in faults.items()}
     unparsable = text.is_not_null() & naive.is_null()
-    return _dated(pl.when(own).then(fixed).otherwise(local), {"unparsable": unparsable, **here})
+    return _dated(steps, pl.when(own).then(fixed).otherwise(local), {"unparsable": unparsable, **here})
 
 
-def _formatted(text: pl.Expr, time: Time, form: str, where: str) -> Reading:
+def _formatted(steps: Steps, text: pl.Expr, time: Time, form: str, where: str) -> Reading:
     aware = "%z" in form or "%:z" in form or "%#z" in form
-    parsed = text.str.to_datetime(form, time_unit="us", strict=False, exact=True)
     try:
-        pl.LazyFrame({time.column: ["2019-01-01"]}).select(parsed).collect()
+        pl.Series(["2019-01-01"]).str.to_datetime(form, time_unit="us", strict=False)
     except pl.exceptions.PolarsError as error:
         msg = f"{where}.format: expected iso8601, epoch_s, epoch_ms, epoch_us or a strptime format, got {form!r}"
         raise MappingError(msg) from error
+    parsed = steps.keep(text.str.to_datetime(form, time_unit="us", strict=False))
     unparsable = {"unparsable": text.is_not_null() & parsed.is_null()}
     if aware:
-        return _dated(parsed, unparsable)
-    value, faults = _localised(parsed, time)
-    return _dated(value, {**unparsable, **faults})
+        return _dated(steps, parsed, unparsable)
+    value, faults = _localised(steps, parsed, time)
+    return _dated(steps, value, {**unparsable, **faults})
 
 
-def _localised(naive: pl.Expr, time: Time) -> tuple[pl.Expr, dict[str, pl.Expr]]:
+def _localised(steps: Steps, naive: pl.Expr, time: Time) -> tuple[pl.Expr, dict[str, pl.Expr]]:
     """Return naive local times as UTC, and the faults of those that are no one moment."""
     zone = time.time_zone
     if zone is None:
         return pl.lit(None, pl.Datetime("us", _UTC)), {"time_zone_missing": naive.is_not_null()}
     if zone == _UTC:
         return naive.dt.replace_time_zone(_UTC), {}
-    early = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone(_UTC)
-    late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone(_UTC)
+    early = steps.keep(_at(naive, zone, "earliest"))
+    late = steps.keep(_at(naive, zone, "latest"))
     faults: dict[str, pl.Expr] = {}
     value = late if time.ambiguous == "latest" else early
     if time.ambiguous not in {"earliest", "latest"}:
@@ -108,10 +114,13 @@ def _localised(naive: pl.Expr, time: Time) -> tuple[pl.Expr, dict[str, pl.Expr]]
     skipped = naive.is_not_null() & early.is_null()
     if time.nonexistent == "forward":
         # The offset of the day before still holds: 02:30 that never was becomes 03:30.
-        before = naive - pl.duration(days=1)
-        there = before.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone(_UTC)
-        shifted = there + pl.duration(days=1)
+        shifted = _at(naive - pl.duration(days=1), zone, "latest") + pl.duration(days=1)
         value = pl.when(skipped).then(shifted).otherwise(value)
     else:
         faults["time_nonexistent"] = skipped
     return value, faults
+
+
+def _at(naive: pl.Expr, zone: str, ambiguous: Literal["earliest", "latest"]) -> pl.Expr:
+    local = naive.dt.replace_time_zone(zone, ambiguous=ambiguous, non_existent="null")
+    return local.dt.convert_time_zone(_UTC)

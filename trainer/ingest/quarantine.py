@@ -45,7 +45,7 @@ def _originals(source: Source, faulty: pl.DataFrame) -> pl.DataFrame:
     originals = pl.DataFrame({ROW: rows[ROW], "original": texts}, schema_overrides={"original": pl.String})
     joined = originals.with_columns(_masked(originals["original"])).join(faulty, on=ROW).sort(ROW)
     named = joined.select(pl.lit(str(source.path)).alias("source"), pl.col(ROW).alias("row"), "reasons", "original")
-    return named.cast(SCHEMA)  # type: ignore[arg-type]
+    return named.cast(SCHEMA)
 
 
 def _json(row: dict[str, Any]) -> str:

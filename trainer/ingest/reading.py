@@ -16,6 +16,25 @@ _DIGITS_MAX: Final = 13  # with four decimals of the currency still within 64 bi
 _WHOLE_FLOAT: Final = 9_007_199_254_740_992.0  # 2 ** 53: up to here a float counts every integer
 
 
+class Steps:
+    """Expressions in the order in which they are computed, each once; later ones refer to earlier ones by name."""
+
+    def __init__(self) -> None:
+        self._steps: list[pl.Expr] = []
+
+    def keep(self, expression: pl.Expr) -> pl.Expr:
+        """Compute `expression` in a step of its own and return a reference to it."""
+        name = f"#step{len(self._steps)}"
+        self._steps.append(expression.alias(name))
+        return pl.col(name)
+
+    def apply(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Return `frame` with every step computed."""
+        for step in self._steps:
+            frame = frame.with_columns(step)
+        return frame
+
+
 class Reading(msgspec.Struct, frozen=True):
     """A column's value (null where it has a fault or is absent) and its faults: Boolean expressions by reason code."""
 
@@ -65,17 +84,18 @@ def plain_number(text: pl.Expr, decimal: str, thousands: str | None) -> pl.Expr:
     return text
 
 
-def scaled(text: pl.Expr, digits: pl.Expr, *, rounding: bool = False) -> Scaled:
+def scaled(steps: Steps, text: pl.Expr, digits: pl.Expr, *, rounding: bool = False) -> Scaled:
     """Read decimal text times ten to the power `digits` (0 to 6), exactly, or rounded half away from zero."""
-    parts = text.str.extract_groups(NUMBER)
+    parts = steps.keep(text.str.extract_groups(NUMBER))
     sign, whole = parts.struct.field("1"), parts.struct.field("2")
-    fraction = parts.struct.field("3").fill_null("").str.strip_chars_end("0")
+    fraction = steps.keep(parts.struct.field("3").fill_null("").str.strip_chars_end("0"))
     kept = fraction.str.pad_end(digits, "0").str.slice(0, digits)
     power = digits.replace_strict({n: 10**n for n in range(7)}, default=None, return_dtype=pl.Int64)
     fits = whole.str.len_chars() <= _DIGITS_MAX
     value = ("0" + whole).cast(pl.Int64, strict=False) * power + ("0" + kept).cast(pl.Int64, strict=False)
     if rounding:
         value = value + (fraction.str.slice(digits, 1) >= "5").cast(pl.Int64)
+    value = steps.keep(value)
     negative = (sign == "-") & (value != 0)
     return Scaled(
         value=pl.when(fits).then(pl.when(sign == "-").then(-value).otherwise(value)),
@@ -88,14 +108,18 @@ def scaled(text: pl.Expr, digits: pl.Expr, *, rounding: bool = False) -> Scaled:
 
 def mapped(text: pl.Expr, values: Mapping[str, str], otherwise: str | None = None) -> tuple[pl.Expr, pl.Expr]:
     """Return text put through a value map, and whether a value is not in it."""
-    found = text.replace_strict(dict(values), default=None, return_dtype=pl.String) if values else pl.lit(None, pl.String)
+    found = (
+        text.replace_strict(dict(values), default=None, return_dtype=pl.String) if values else pl.lit(None, pl.String)
+    )
     unknown = text.is_not_null() & ~text.is_in(list(values))
     if otherwise is None:
         return found, unknown
     return pl.when(unknown).then(pl.lit(otherwise)).otherwise(found), pl.lit(value=False)
 
 
-def sound(value: pl.Expr, faults: dict[str, pl.Expr]) -> Reading:
-    """Return a reading whose value is null wherever one of its faults is."""
-    wrong = pl.any_horizontal(fault.fill_null(value=False) for fault in faults.values()) if faults else None
-    return Reading(value if wrong is None else pl.when(~wrong).then(value), faults)
+def sound(steps: Steps, value: pl.Expr, faults: Mapping[str, pl.Expr]) -> Reading:
+    """Return a reading whose faults are never null and whose value is null wherever one of them is true."""
+    found = {code: steps.keep(fault.fill_null(value=False)) for code, fault in faults.items()}
+    if found:
+        value = pl.when(~pl.any_horizontal(found.values())).then(value)
+    return Reading(steps.keep(value), found)

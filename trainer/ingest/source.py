@@ -74,7 +74,8 @@ def reading(path: Path) -> Iterator[None]:
         raise HistoryError(msg) from error
     except (HistoryError, MappingError):
         raise
-    except Exception as error:  # noqa: BLE001  the readers of five formats raise types of their own
+    except Exception as error:
+        # The readers of five formats raise types of their own.
         msg = f"{path} cannot be read: {_sentence(error)}"
         raise HistoryError(msg) from error
 
