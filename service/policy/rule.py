@@ -1,0 +1,133 @@
+"""One rule: dated, sourced data about a network, a regulation or a product default.
+
+This module must not know where rules are kept or how they are looked up.
+"""
+
+from datetime import date
+from typing import Annotated, Literal
+
+import msgspec
+
+Confidence = Literal["P", "D", "V", "S"]
+"""Kind of source: P network or regulator text, D vendor documentation, V vendor claim, S secondary."""
+
+DeclineClass = Literal["never", "fix_data", "authenticate", "later", "technical", "unknown_outcome"]
+Blame = Literal["issuer", "customer", "merchant", "processor", "network", "unknown"]
+Treated = Literal["stop", "fix_data", "authenticate", "verify_first", "schedule", "retry"]
+
+RuleId = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]+(\.[A-Za-z0-9_*]+)+$", max_length=96)]
+NetworkName = Annotated[str, msgspec.Meta(pattern=r"^([a-z0-9_]+|\*)$", max_length=64)]
+CodeName = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9]{1,8}|\*)$")]
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every rule says of itself.
+
+    `effective_from` is the first day on which it holds, `effective_to` the first on which it no longer does. A start
+    that no source gives is written 1987-01-01. `default` marks what is somebody's default and nobody's rule;
+    `enabled = false` carries a reading that is known but not followed.
+    """
+
+    id: RuleId
+    effective_from: date
+    source: Text
+    confidence: Confidence
+    effective_to: date | None = None
+    enabled: bool = True
+    default: bool = False
+    note: str = ""
+
+
+class DeclineRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a decline means: the class of a code, an advice code, both together, or a stated reason.
+
+    In a file, `codes`, `advices` and `decline_reasons` are lists; loaded, each holds one value at most and the rule's
+    id ends in it (``visa.category_1.04``). `codes = ["*"]` is read for codes that nothing else lists. Without a
+    `class` an advice is noted and the code decides. `wait_seconds` counts from the decline. `same_processor = false`:
+    sending it there again is pointless; `cascade = true`: another processor need not wait.
+    """
+
+    network: NetworkName
+    codes: tuple[CodeName, ...] = ()
+    advices: tuple[CodeName, ...] = ()
+    decline_reasons: tuple[str, ...] = ()
+    without_advice: bool = False
+    overrides_code: bool = False
+    region: str | None = None
+    initiator: Literal["customer", "merchant"] | None = None
+    decline_class: DeclineClass | None = msgspec.field(name="class", default=None)
+    category: int | None = None
+    blame: Blame = "unknown"
+    wait_seconds: Seconds = 0
+    same_processor: bool = True
+    cascade: bool | None = None
+
+
+class TreatmentRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What follows from a class of decline for one initiator.
+
+    `within_seconds`: a retry later than this is no answer to the class (a customer at the till is gone by then).
+    """
+
+    decline_class: DeclineClass = msgspec.field(name="class")
+    initiator: Literal["customer", "merchant"]
+    verdict: Treated
+    wait_seconds: Seconds
+    cascade: bool
+    within_seconds: Seconds | None = None
+
+
+class LimitRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most `limit` failed attempts in a rolling window."""
+
+    network: NetworkName
+    limit: Annotated[int, msgspec.Meta(ge=1)]
+    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=366 * 86_400)]
+    region: str | None = None
+    initiator: Literal["customer", "merchant"] | None = None
+    resets_on_approval: bool = False
+
+
+class LowValueRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Below which amount a customer's payment may go without authentication."""
+
+    region: str
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+    below_minor: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class RiskAnalysisRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Up to which amount a payment service provider under a fraud rate may exempt by transaction risk analysis."""
+
+    region: str
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+    up_to_minor: Annotated[int, msgspec.Meta(ge=0)]
+    fraud_rate_basis_points: Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Region(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Countries that rules speak of together."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]+$")]
+    source: Text
+    countries: tuple[Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")], ...] = ()
+    includes: tuple[str, ...] = ()
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A network's name in the rules, and other names under which it comes in."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_]+$")]
+    aliases: tuple[str, ...] = ()
+
+
+class AdviceMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An advice code as one processor renumbers it, and the network's own code that it means."""
+
+    id: RuleId
+    processor: Text
+    advice: CodeName
+    means: CodeName
+    source: Text

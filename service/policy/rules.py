@@ -1,0 +1,209 @@
+"""All rules, read once from TOML files and checked; `at` gives those in force on a day.
+
+This module must not know what a rule is used for.
+"""
+
+import hashlib
+import tomllib
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from datetime import date
+from itertools import product
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from service.policy.errors import RuleError
+from service.policy.rule import (
+    AdviceMapping,
+    DeclineRule,
+    LimitRule,
+    LowValueRule,
+    Network,
+    Region,
+    RiskAnalysisRule,
+    Rule,
+    TreatmentRule,
+)
+from service.policy.rulebook import RuleBook
+
+FOLDER: Final = Path(__file__).parent / "rules"
+
+Entry = DeclineRule | TreatmentRule | LimitRule | LowValueRule | RiskAnalysisRule | Region | Network | AdviceMapping
+_TABLES: Final[dict[str, type[Entry]]] = {
+    "decline": DeclineRule,
+    "treatment": TreatmentRule,
+    "limit": LimitRule,
+    "low_value": LowValueRule,
+    "risk_analysis": RiskAnalysisRule,
+    "region": Region,
+    "network": Network,
+    "advice_mapping": AdviceMapping,
+}
+_E = TypeVar("_E", bound=Entry)
+
+
+class Rules:
+    """Every rule known, whenever it holds.
+
+    Attributes
+    ----------
+    fingerprint : str
+        Twelve hexadecimal digits of a hash over all rules, whatever the order of their files.
+    """
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        ordered = [entries[key] for key in sorted(entries)]
+        self.fingerprint = hashlib.blake2b(msgspec.json.encode(ordered), digest_size=6).hexdigest()
+        self._entries = tuple(entries.values())
+        self._regions = _countries(self.of(Region))
+        self._aliases = _aliases(self.of(Network))
+        rules = [entry for entry in self._entries if isinstance(entry, Rule) and entry.enabled]
+        for rule in rules:
+            region = getattr(rule, "region", None)
+            if region is not None and region not in self._regions:
+                raise RuleError(rule.id, f"expected one of the regions {sorted(self._regions)}, got {region!r}")
+        self._changes = sorted(
+            {rule.effective_from for rule in rules}
+            | {rule.effective_to for rule in rules if rule.effective_to is not None}
+        )
+        self._books: dict[int, RuleBook] = {}
+        # Compiled once here, so that a contradiction on any day is known at start and not on that day.
+        for change in self._changes:
+            self.at(change)
+
+    @classmethod
+    def load(cls, folder: Path = FOLDER, override: Path | None = None) -> "Rules":
+        """Read every ``*.toml`` of a folder, then a shop's own file.
+
+        Parameters
+        ----------
+        folder : Path
+            Where the rule files are.
+        override : Path, optional
+            A file whose entries replace those of the same id, or are added.
+
+        Raises
+        ------
+        RuleError
+            A file cannot be read, says something unknown, repeats an id, orders its dates wrongly, names an unknown
+            region, or two rules in force on the same day say different things of the same decline.
+        """
+        entries: dict[str, Entry] = {}
+        paths = sorted(folder.glob("*.toml"))
+        if not paths:
+            raise RuleError(str(folder), "expected rule files (*.toml), found none")
+        for path in paths:
+            for key, entry in _read(path):
+                if key in entries:
+                    raise RuleError(path.name, f"the id {entry.id!r} is taken already")
+                entries[key] = entry
+        if override is not None:
+            own: dict[str, Entry] = {}
+            for key, entry in _read(override):
+                if key in own:
+                    raise RuleError(override.name, f"the id {entry.id!r} is taken already")
+                own[key] = entry
+            entries.update(own)
+        return cls(entries)
+
+    def at(self, day: date) -> RuleBook:
+        """Return the rules in force on a day, compiled; days between two changes share one book."""
+        epoch = bisect_right(self._changes, day)
+        book = self._books.get(epoch)
+        if book is None:
+            in_force = [
+                entry
+                for entry in self._entries
+                if isinstance(entry, Rule)
+                and entry.enabled
+                and entry.effective_from <= day
+                and (entry.effective_to is None or day < entry.effective_to)
+            ]
+            book = RuleBook(in_force, self._regions, self._aliases, self.of(AdviceMapping))
+            self._books[epoch] = book
+        return book
+
+    def of(self, kind: type[_E]) -> tuple[_E, ...]:
+        """Return every entry of a kind, in the order of the files, whether it holds today or not."""
+        return tuple(entry for entry in self._entries if isinstance(entry, kind))
+
+
+def _read(path: Path) -> Iterable[tuple[str, Entry]]:
+    """Yield the checked entries of a file, each under its table and id."""
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as exc:
+        raise RuleError(path.name, f"expected a readable TOML file: {exc}") from exc
+    for table, rows in tables.items():
+        if table not in _TABLES or not isinstance(rows, list):
+            raise RuleError(path.name, f"expected tables of {sorted(_TABLES)}, got {table!r}")
+        kind = "rule" if issubclass(_TABLES[table], Rule) else table
+        for number, row in enumerate(rows, start=1):
+            where = f"{path.name}: [[{table}]] {number}"
+            if isinstance(row, dict) and isinstance(row.get("id"), str):
+                where += f" ({row['id']})"
+            for entry in _expand(_convert(row, _TABLES[table], where), where):
+                yield f"{kind}:{entry.id}", entry
+
+
+def _convert(row: Any, kind: type[Entry], where: str) -> Entry:
+    try:
+        entry = msgspec.convert(row, kind)
+    except msgspec.ValidationError as exc:
+        raise RuleError(where, str(exc)) from exc
+    if isinstance(entry, Rule) and entry.effective_to is not None and entry.effective_to <= entry.effective_from:
+        what = f"expected effective_to after {entry.effective_from}, got {entry.effective_to}"
+        raise RuleError(where, what)
+    return entry
+
+
+def _expand(entry: Entry, where: str) -> Iterable[Entry]:
+    """Take a decline rule over several codes apart into one rule for each."""
+    if not isinstance(entry, DeclineRule):
+        yield entry
+        return
+    keyed = bool(entry.codes or entry.advices)
+    if keyed + bool(entry.decline_reasons) + entry.without_advice != 1:
+        raise RuleError(where, "expected one of codes and advices, decline_reasons, or without_advice = true")
+    if entry.decline_class is None and (entry.codes or not entry.advices):
+        raise RuleError(where, "expected a class; only a rule on an advice code alone may do without")
+    if entry.overrides_code and not entry.decline_reasons:
+        raise RuleError(where, "overrides_code is for decline_reasons only")
+    for code, advice, reason in product(
+        entry.codes or (None,), entry.advices or (None,), entry.decline_reasons or (None,)
+    ):
+        named = [part for part in (code, advice, reason) if part is not None]
+        yield msgspec.structs.replace(
+            entry,
+            id=".".join([entry.id, *named]),
+            codes=() if code is None else (code,),
+            advices=() if advice is None else (advice,),
+            decline_reasons=() if reason is None else (reason,),
+        )
+
+
+def _countries(regions: Iterable[Region]) -> dict[str, frozenset[str]]:
+    """Resolve which countries each region holds, its included regions' own countries with it."""
+    own = {region.id: region for region in regions}
+    resolved: dict[str, frozenset[str]] = {}
+    for region in own.values():
+        countries = set(region.countries)
+        for name in region.includes:
+            if name not in own or own[name].includes:
+                raise RuleError(region.id, f"expected to include a region of countries, got {name!r}")
+            countries.update(own[name].countries)
+        resolved[region.id] = frozenset(countries)
+    return resolved
+
+
+def _aliases(networks: Iterable[Network]) -> dict[str, str]:
+    aliases: dict[str, str] = {}
+    for network in networks:
+        for name in (network.id, *network.aliases):
+            if name != name.lower() or name in aliases:
+                raise RuleError(network.id, f"expected lower case aliases of one network each, got {name!r}")
+            aliases[name] = network.id
+    return aliases
