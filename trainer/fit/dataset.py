@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from contracts.bundle import ModelName
+from contracts.bundle import Encoding, ModelName
 from features.catalog import CATALOG, PAYMENT
 from features.encoding import Encodings
 from features.offline.plan import compute
@@ -59,8 +59,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """Rows by model and part ("train", "calibrate", "test"), and the encodings they were made with."""
 
     parts: dict[ModelName, dict[str, Rows]]
-    encodings: dict[str, msgspec.Struct]
-    notes: tuple[str, ...]
+    encodings: dict[str, Encoding]
 
 
 def started(history: pl.LazyFrame) -> pl.LazyFrame:
@@ -194,7 +193,7 @@ def build(
         parts[model] = {
             part: _rows(computed.filter(pl.col("part") == part), specs) for part in ("train", "calibrate", "test")
         }
-    return Dataset(parts=parts, encodings=dict(encodings), notes=())
+    return Dataset(parts=parts, encodings=encodings)
 
 
 def _features(

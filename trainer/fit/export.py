@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from onnxmltools.convert import convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType as XgbFloat
 from skl2onnx import convert_sklearn, update_registered_converter
-from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxCast, OnnxConcat, OnnxLess, OnnxLog, OnnxRelu
+from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxCast, OnnxConcat, OnnxLess, OnnxLog, OnnxMul, OnnxRelu
 from skl2onnx.common.data_types import FloatTensorType
 from xgboost import XGBClassifier
 
@@ -29,7 +29,7 @@ TOLERANCE: Final = 1e-5
 
 def _expand_shape(operator: Any) -> None:
     columns = operator.inputs[0].type.shape[1]
-    operator.outputs[0].type = FloatTensorType([None, 2 * columns])
+    operator.outputs[0].type = FloatTensorType([None, 3 * columns])
 
 
 def _expand_convert(scope: Any, operator: Any, container: Any) -> None:
@@ -37,7 +37,8 @@ def _expand_convert(scope: Any, operator: Any, container: Any) -> None:
     options = {"op_version": container.target_opset}
     logs = OnnxLog(OnnxAdd(OnnxRelu(x, **options), np.array([1.0], dtype=np.float32), **options), **options)
     flags = OnnxCast(OnnxLess(x, np.array([0.0], dtype=np.float32), **options), to=TensorProto.FLOAT, **options)
-    both = OnnxConcat(logs, flags, axis=1, output_names=operator.outputs[:1], **options)
+    squares = OnnxMul(logs, logs, **options)
+    both = OnnxConcat(logs, squares, flags, axis=1, output_names=operator.outputs[:1], **options)
     both.add_to(scope, container)
 
 

@@ -1,0 +1,186 @@
+"""The shelf of bundles: a folder with one folder per version, and an ``active`` file that names the one in use.
+
+A bundle appears by one rename and is never changed afterwards; activation replaces the ``active`` file by one rename. Each
+activation is appended to ``activations.jsonl``, which is what a rollback goes back on.
+
+This module must not know what is in a bundle beyond its manifest and the checksums of its files.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from contracts.base import Record
+from contracts.bundle import Manifest
+from trainer.errors import BundleError
+
+MANIFEST: Final = "manifest.json"
+ACTIVE: Final = "active"
+ACTIVATIONS: Final = "activations.jsonl"
+
+
+class Activation(Record, frozen=True, kw_only=True):
+    """One act of making a bundle the active one."""
+
+    version: str
+    at: datetime
+    act: str
+
+
+def sha256(content: bytes) -> str:
+    """Return the hex digest that a manifest carries for a file."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def publish(shelf: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+    """Write a bundle and return its folder. It is there whole, or not at all.
+
+    Raises
+    ------
+    BundleError
+        When a bundle of this version is there already, or the shelf cannot be written.
+    """
+    target = shelf / manifest.version
+    scratch = shelf / f".{manifest.version}.{os.getpid()}"
+    if target.exists():
+        msg = f"a bundle {manifest.version} is on the shelf {shelf} already; bundles are never overwritten"
+        raise BundleError(msg)
+    try:
+        scratch.mkdir(parents=True)
+        for name, content in files.items():
+            _write(scratch / name, content)
+        _write(scratch / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        scratch.rename(target)
+        _sync_folder(shelf)
+    except OSError as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        msg = f"the bundle cannot be written to {shelf}: {error.strerror or error}"
+        raise BundleError(msg) from error
+    return target
+
+
+def read(shelf: Path, version: str) -> Manifest:
+    """Return the manifest of a version.
+
+    Raises
+    ------
+    BundleError
+        When there is none, or it cannot be read.
+    """
+    path = shelf / version / MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except FileNotFoundError as error:
+        msg = f"expected a bundle {version!r} in {shelf}; there are: {', '.join(versions(shelf)) or 'none'}"
+        raise BundleError(msg) from error
+    except (OSError, msgspec.DecodeError) as error:
+        msg = f"the manifest of bundle {version} cannot be read: {error}"
+        raise BundleError(msg) from error
+
+
+def versions(shelf: Path) -> list[str]:
+    """Return the versions on the shelf, oldest first."""
+    return sorted(path.parent.name for path in shelf.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
+
+
+def active(shelf: Path) -> str | None:
+    """Return the active version, or None when none was activated yet."""
+    try:
+        return (shelf / ACTIVE).read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def verify(shelf: Path, version: str) -> Manifest:
+    """Return the manifest of a version whose files are all there and unaltered.
+
+    Raises
+    ------
+    BundleError
+        Naming the file that is missing or altered.
+    """
+    manifest = read(shelf, version)
+    for name, entry in manifest.models.items():
+        if entry.file is None:
+            continue
+        path = shelf / version / entry.file
+        if not path.is_file():
+            msg = f"bundle {version}: the file of the {name} model, {entry.file}, is missing"
+            raise BundleError(msg)
+        if sha256(path.read_bytes()) != entry.sha256:
+            msg = f"bundle {version}: {entry.file} is not the file that was published (its sha256 differs)"
+            raise BundleError(msg)
+    return manifest
+
+
+def activate(shelf: Path, version: str, *, act: str = "activate") -> None:
+    """Make `version` the active one; a serving process takes it up by itself.
+
+    Raises
+    ------
+    BundleError
+        When the bundle is missing or altered.
+    """
+    verify(shelf, version)
+    scratch = shelf / f".{ACTIVE}.{os.getpid()}"
+    _write(scratch, f"{version}\n".encode())
+    scratch.replace(shelf / ACTIVE)
+    line = msgspec.json.encode(Activation(version=version, at=datetime.now(UTC), act=act)) + b"\n"
+    with (shelf / ACTIVATIONS).open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(shelf)
+
+
+def activations(shelf: Path) -> list[Activation]:
+    """Return every activation, oldest first."""
+    try:
+        lines = (shelf / ACTIVATIONS).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [msgspec.json.decode(line, type=Activation) for line in lines if line]
+
+
+def rollback(shelf: Path) -> str:
+    """Activate the bundle that was active before the present one, and return its version.
+
+    Several rollbacks in a row go further back each time.
+
+    Raises
+    ------
+    BundleError
+        When there is nothing to go back to.
+    """
+    stack: list[str] = []
+    for activation in activations(shelf):
+        if activation.act == "rollback":
+            stack.pop()
+        elif not stack or stack[-1] != activation.version:
+            stack.append(activation.version)
+    if len(stack) < 2:
+        msg = f"there is no earlier activation in {shelf} to roll back to"
+        raise BundleError(msg)
+    activate(shelf, stack[-2], act="rollback")
+    return stack[-2]
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
