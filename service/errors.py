@@ -163,7 +163,7 @@ class RequestRefused(ServiceError):
         What was expected. It never repeats a value of the request.
     """
 
-    def __init__(self, code: RefusalCode, path: str, detail: str) -> None:
+    def __init__(self, *, code: RefusalCode, path: str, detail: str) -> None:
         self.code: RefusalCode = code
         self.path = path
         self.detail = detail

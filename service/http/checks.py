@@ -27,11 +27,13 @@ def check_payment(payment: Payment) -> None:
         ``unknown_currency``, ``duplicate_processor`` or ``out_of_range``.
     """
     if payment.currency not in EXPONENT:
-        raise RequestRefused("unknown_currency", "$.currency", "expected an active ISO 4217 code")
+        raise RequestRefused(code="unknown_currency", path="$.currency", detail="expected an active ISO 4217 code")
     processors = payment.processors
     if len(processors) > 1 and len(set(processors)) != len(processors):
         index = next(i for i, name in enumerate(processors) if name in processors[:i])
-        raise RequestRefused("duplicate_processor", item("$.processors", index), "expected every processor once")
+        raise RequestRefused(
+            code="duplicate_processor", path=item("$.processors", index), detail="expected every processor once"
+        )
     if payment.occurred_at is not None:
         _check_moment(payment.occurred_at, "$.occurred_at")
 
@@ -69,11 +71,13 @@ def check_outcomes(outcomes: Outcome | Sequence[Outcome]) -> None:
 def _check_outcome(outcome: Outcome, path: str) -> None:
     if outcome.status is None and outcome.kind == "authorisation":
         detail = "an authorisation has a status: one of approved, declined, error, timeout"
-        raise RequestRefused("status_required", f"{path}.status", detail)
+        raise RequestRefused(code="status_required", path=f"{path}.status", detail=detail)
     if outcome.occurred_at is not None:
         _check_moment(outcome.occurred_at, f"{path}.occurred_at")
 
 
 def _check_moment(moment: datetime, path: str) -> None:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise RequestRefused("out_of_range", path, f"expected a time of the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise RequestRefused(
+            code="out_of_range", path=path, detail=f"expected a time of the years {FIRST_YEAR} to {LAST_YEAR}"
+        )

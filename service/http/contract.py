@@ -42,8 +42,8 @@ class Contract:
         return None
 
 
-def _refuse(code: RefusalCode, path: str, detail: str) -> RequestRefused:
-    return RequestRefused(code, path, detail)
+def _refuse(path: str, code: RefusalCode, detail: str) -> RequestRefused:
+    return RequestRefused(code=code, path=path, detail=detail)
 
 
 def _check(kind: inspect.Type, value: Any, path: str) -> None:
@@ -52,7 +52,7 @@ def _check(kind: inspect.Type, value: Any, path: str) -> None:
     if isinstance(kind, inspect.UnionType):
         kind = _member_for(kind, value, path)
     if not _is_of(kind, value):
-        raise _refuse("wrong_type", path, f"expected {_name(kind)}, got {_name_of(value)}")
+        raise _refuse(path, "wrong_type", f"expected {_name(kind)}, got {_name_of(value)}")
     if isinstance(kind, inspect.StructType):
         _check_struct(kind, value, path)
     elif isinstance(kind, inspect.VarTupleType | inspect.ListType):
@@ -69,7 +69,7 @@ def _member_for(union: inspect.UnionType, value: Any, path: str) -> inspect.Type
         if _is_of(member, value):
             return member
     names = " or ".join(_name(member) for member in members)
-    raise _refuse("wrong_type", path, f"expected {names}, got {_name_of(value)}")
+    raise _refuse(path, "wrong_type", f"expected {names}, got {_name_of(value)}")
 
 
 def _check_struct(kind: inspect.StructType, members: Members, path: str) -> None:
@@ -82,36 +82,36 @@ def _check_struct(kind: inspect.StructType, members: Members, path: str) -> None
     present = {key for key, _ in members}
     for name, field in fields.items():
         if field.required and name not in present:
-            raise _refuse("missing_field", child(path, name), f"this field is required: {_expected(field.type)}")
+            raise _refuse(child(path, name), "missing_field", f"this field is required: {_expected(field.type)}")
 
 
 def _unknown(key: Any, fields: Iterable[str], path: str) -> RequestRefused:
     close = difflib.get_close_matches(key[:64], fields, n=1) if isinstance(key, str) else []
     hint = f"; the nearest known one is `{close[0]}`" if close else ""
-    return _refuse("unknown_field", child(path, key), f"this field is not part of the contract{hint}")
+    return _refuse(child(path, key), "unknown_field", f"this field is not part of the contract{hint}")
 
 
 def _check_scalar(kind: inspect.Type, value: Any, path: str) -> None:
     if isinstance(kind, inspect.LiteralType):
         if value not in kind.values:
-            raise _refuse("not_allowed", path, f"expected {_expected(kind)}")
+            raise _refuse(path, "not_allowed", f"expected {_expected(kind)}")
     elif isinstance(kind, inspect.IntType | inspect.FloatType):
         low = -math.inf if kind.ge is None else kind.ge
         high = math.inf if kind.le is None else kind.le
         if not low <= value <= high or not math.isfinite(value):
-            raise _refuse("out_of_range", path, f"expected {_expected(kind)}")
+            raise _refuse(path, "out_of_range", f"expected {_expected(kind)}")
     elif isinstance(kind, inspect.StrType):
         _check_length(len(value), kind.min_length, kind.max_length, "characters", path)
         # Python's $ also matches before a last line feed; no such name is a name.
         if kind.pattern is not None and (value.endswith("\n") or not re.search(kind.pattern, value)):
-            raise _refuse("wrong_format", path, f"expected {_expected(kind)}")
+            raise _refuse(path, "wrong_format", f"expected {_expected(kind)}")
     elif isinstance(kind, inspect.DateTimeType) and not _is_moment(value):
-        raise _refuse("wrong_format", path, f"expected {_expected(kind)}")
+        raise _refuse(path, "wrong_format", f"expected {_expected(kind)}")
 
 
 def _check_length(length: int, low: int | None, high: int | None, of: str, path: str) -> None:
     if length < (low or 0) or (high is not None and length > high):
-        raise _refuse("out_of_range", path, f"expected {low or 0} to {high} {of}, got {length}")
+        raise _refuse(path, "out_of_range", f"expected {low or 0} to {high} {of}, got {length}")
 
 
 def _is_moment(value: Any) -> bool:

@@ -33,11 +33,11 @@ def read_json(body: bytes) -> Any:
     except msgspec.ValidationError:
         pass  # A number beyond every float: well formed, and the contract will say what it thinks of it.
     except (ValueError, RecursionError) as error:
-        raise malformed("JSON", error) from None
+        raise malformed(error, "JSON") from None
     try:
         return json.loads(body, object_pairs_hook=Members, parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise malformed("JSON", error) from None
+        raise malformed(error, "JSON") from None
 
 
 def read_msgpack(body: bytes) -> Any:
@@ -51,10 +51,10 @@ def read_msgpack(body: bytes) -> Any:
     try:
         return _members(msgspec.msgpack.decode(body))
     except (ValueError, RecursionError) as error:
-        raise malformed("MessagePack", error) from None
+        raise malformed(error, "MessagePack") from None
 
 
-def malformed(form: str, error: Exception) -> RequestRefused:
+def malformed(error: Exception, form: str) -> RequestRefused:
     """Return the refusal of a body that cannot be read at all; of the error's own words only the position is kept."""
     if isinstance(error, RecursionError):
         detail = f"the body is nested too deeply to be read as {form}"
@@ -64,7 +64,7 @@ def malformed(form: str, error: Exception) -> RequestRefused:
         detail = f"expected {form}, and it breaks off being that at byte {match.group(1)}"
     else:
         detail = f"expected {form}, and it is cut short or empty, or holds half a surrogate pair"
-    return RequestRefused("malformed_body", "$", detail)
+    return RequestRefused(code="malformed_body", path="$", detail=detail)
 
 
 def child(path: str, key: Any) -> str:

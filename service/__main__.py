@@ -1,0 +1,104 @@
+"""``python -m service``: reads the settings, binds the port, serves until it is told to stop.
+
+Whatever prevents that is one sentence on standard error and exit code 2.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from service import logs, settings
+from service.errors import ServiceError
+
+DRAIN_SECONDS: Final = 10
+_BACKLOG: Final = 2048
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which after start leaves what start has made out of every garbage collection."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app; then freeze its objects, so that a full collection on the hot path has little to look at."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address.
+
+    Raises
+    ------
+    OSError
+        When the host has no address or the port is taken.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.set_inheritable(True)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def main() -> int:
+    """Serve; return the exit code."""
+    try:
+        chosen = settings.load(os.environ)
+    except ServiceError as error:
+        return _refuse(str(error))
+    logs.configure(chosen.log_level)
+    logging.getLogger("service").info("starting", extra={"fields": {"settings": chosen.redacted()}})
+    try:
+        listener = bind(chosen.host, chosen.port)
+    except OSError as error:
+        return _refuse(f"cannot listen on {chosen.host} port {chosen.port}: {error.strerror or error}")
+    try:
+        from service.app import build
+
+        app = build(chosen)
+    except ServiceError as error:
+        listener.close()
+        return _refuse(str(error))
+    server = Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )
+    # uvicorn drains on these signals, then sends itself the signal once more: that one is to find a quiet handler.
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, _told_to_stop)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _told_to_stop(_signal: int, _frame: FrameType | None) -> None:
+    logging.getLogger("service").info("stopped")
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"pointsman: {sentence}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
