@@ -1,0 +1,73 @@
+"""Online state: packed sums of entities, events applied once, records of decisions; in memory or in Redis."""
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from service.errors import SettingsError
+from service.store.base import (
+    EVENT_TTL_SECONDS,
+    Applied,
+    FeatureStore,
+    StateKeys,
+    States,
+    Update,
+    by_attempt,
+    by_decision,
+)
+from service.store.memory import MemoryStore
+from service.store.redis import RedisStore
+
+__all__ = [
+    "Applied",
+    "FeatureStore",
+    "StateKeys",
+    "States",
+    "Update",
+    "by_attempt",
+    "by_decision",
+    "open_store",
+]
+
+KNOWN: Final = (
+    "memory://, memory:///path/to/snapshot, redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
+)
+
+
+def open_store(
+    url: str,
+    *,
+    timeout_ms: float,
+    event_ttl_seconds: int = EVENT_TTL_SECONDS,
+    save_seconds: float = 30.0,
+) -> FeatureStore:
+    """Return the store a URL names; call its `open` before anything else.
+
+    Parameters
+    ----------
+    url
+        One of ``memory://``, ``memory:///path``, ``redis://``, ``rediss://`` and ``unix://``.
+    timeout_ms
+        The most that any call to Redis may take.
+    event_ttl_seconds
+        How long an applied event is remembered.
+    save_seconds
+        Time between two snapshots of a memory store.
+
+    Raises
+    ------
+    SettingsError
+        When the URL names no known store.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "memory" and url.startswith("memory://") and not parts.netloc:
+            path = Path(unquote(parts.path)) if parts.path.strip("/") else None
+            return MemoryStore(path, event_ttl_seconds=event_ttl_seconds, save_seconds=save_seconds)
+        if (parts.scheme in {"redis", "rediss"} and parts.hostname) or (parts.scheme == "unix" and parts.path):
+            return RedisStore(url, timeout_ms=timeout_ms, event_ttl_seconds=event_ttl_seconds)
+    except (ValueError, TypeError):
+        # What redis-py says of a URL may repeat it, and with it a password.
+        raise SettingsError(VARIABLE, expected=KNOWN, came="a URL that cannot be read") from None
+    came = f"a {parts.scheme}:// URL" if parts.scheme else "a URL without a scheme"
+    raise SettingsError(VARIABLE, expected=KNOWN, came=came)

@@ -1,0 +1,223 @@
+"""A lane to Redis: one connection on which everything that waits is sent together.
+
+While an exchange is under way, what is asked meanwhile gathers and goes out as the next one. So at low load a caller
+travels alone, and at high load the cost of a round trip is shared by all. Measured, an MGET of ten blobs costs a lone
+caller about 50 us and each of 32 concurrent callers about 8 us.
+
+The lane owns its connection: it connects in the background with a bound of its own, refuses at once for a short while
+after a failure, and tries again with the next caller. A caller has a timer; neither its timeout nor its cancellation
+touches what others wait for. This module must not know what the commands mean.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ReadOnlyError, RedisError
+
+from service.errors import StoreError, StoreTimeout, StoreUnavailable
+
+CONNECT_SECONDS: Final = 1.0
+"""How long one attempt to connect may take; callers do not wait for it longer than their own time."""
+_REST_FIRST: Final = 0.02
+_REST_MOST: Final = 0.5
+"""Seconds in which callers are refused at once after a failed connection: doubling from the first to the most."""
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+def sentence(error: BaseException) -> str:
+    """Return what went wrong in one line."""
+    words = " ".join(str(error).split())
+    return words or type(error).__name__
+
+
+class Ask(Generic[Q, A]):
+    """One caller's question and the future of its answer."""
+
+    __slots__ = ("answer", "question")
+
+    def __init__(self, question: Q, answer: "asyncio.Future[A]") -> None:
+        self.question = question
+        self.answer = answer
+
+    def give(self, answer: A) -> None:
+        """Hand over the answer, if anybody still waits."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def fail(self, error: StoreError) -> None:
+        """Hand over an error, if anybody still waits."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class Lane(Generic[Q, A]):
+    """Asks questions of type `Q` over one connection, many at a time.
+
+    Parameters
+    ----------
+    connect
+        Makes a connection that is not connected yet.
+    exchange
+        Sends the questions, reads the replies, and gives every ask its answer.
+    timeout
+        Seconds for one exchange and for one caller.
+    most
+        The most questions in one exchange.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractConnection],
+        exchange: Callable[[AbstractConnection, Sequence[Ask[Q, A]]], Awaitable[None]],
+        *,
+        timeout: float,
+        most: int,
+    ) -> None:
+        self._connect = connect
+        self._exchange = exchange
+        self._timeout = timeout
+        self._most = most
+        self._waiting: deque[Ask[Q, A]] = deque()
+        self._awake: asyncio.Future[None] | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._connection: AbstractConnection | None = None
+        self._rest = _REST_FIRST
+        self._down_until = 0.0
+        self._reason = "it was closed"
+        self._closed = False
+
+    async def ask(self, question: Q, deadline: float | None = None, timeout: float | None = None) -> A:
+        """Return the answer to `question`.
+
+        Raises
+        ------
+        StoreTimeout
+            When it did not come in time.
+        StoreUnavailable
+            When there is no connection to be had or the server refused.
+        """
+        now = time.monotonic()
+        if self._closed or now < self._down_until:
+            raise StoreUnavailable(self._reason)
+        left = self._timeout if timeout is None else timeout
+        if deadline is not None and deadline - now < left:
+            left = deadline - now
+        if left <= 0:
+            raise StoreTimeout(0.0)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[A] = loop.create_future()
+        self._waiting.append(Ask(question, answer))
+        if self._awake is not None:
+            if not self._awake.done():
+                self._awake.set_result(None)
+        elif self._worker is None or self._worker.done():
+            self._worker = loop.create_task(self._work())
+        timer = loop.call_later(left, _expire, answer, left)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+
+    async def close(self) -> None:
+        """Refuse what waits and drop the connection. A second call does nothing."""
+        self._closed = True
+        self._reason = "it was closed"
+        if self._worker is not None:
+            self._worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._worker
+            self._worker = None
+        self._refuse(self._waiting, StoreUnavailable(self._reason))
+        self._waiting.clear()
+        await self._drop(wait=True)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._waiting:
+                self._awake = loop.create_future()
+                try:
+                    await self._awake
+                finally:
+                    self._awake = None
+            try:
+                connection = await self._connected()
+            except StoreUnavailable as error:
+                self._refuse(self._waiting, error)
+                self._waiting.clear()
+                continue
+            asks = self._take()
+            if asks:
+                await self._serve(connection, asks)
+
+    async def _serve(self, connection: AbstractConnection, asks: Sequence[Ask[Q, A]]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._exchange(connection, asks)
+        except TimeoutError:
+            # A reply may still come: this connection cannot be read any further.
+            await self._drop()
+            self._refuse(asks, StoreTimeout(self._timeout * 1000))
+        except ReadOnlyError as error:
+            # The server became a replica; its name may lead elsewhere by now.
+            await self._drop()
+            self._refuse(asks, StoreUnavailable(sentence(error)))
+        except (RedisError, OSError) as error:
+            await self._drop()
+            self._refuse(asks, StoreUnavailable(sentence(error)))
+        except asyncio.CancelledError:
+            self._refuse(asks, StoreUnavailable(self._reason))
+            raise
+
+    def _take(self) -> list[Ask[Q, A]]:
+        asks: list[Ask[Q, A]] = []
+        while self._waiting and len(asks) < self._most:
+            ask = self._waiting.popleft()
+            if not ask.answer.done():
+                asks.append(ask)
+        return asks
+
+    async def _connected(self) -> AbstractConnection:
+        connection = self._connection
+        if connection is not None:
+            # Bytes or an end of stream between two exchanges: the server hung up while nobody asked.
+            with contextlib.suppress(RedisError, OSError):
+                if connection.is_connected and not await connection.can_read():
+                    return connection
+            await self._drop()
+        connection = self._connection = self._connect()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.connect()  # type: ignore[no-untyped-call]
+        except (RedisError, OSError) as error:
+            await self._drop()
+            late = isinstance(error, TimeoutError)
+            self._reason = f"no connection within {CONNECT_SECONDS:g} s" if late else sentence(error)
+            self._down_until = time.monotonic() + self._rest
+            self._rest = min(self._rest * 2, _REST_MOST)
+            raise StoreUnavailable(self._reason) from error
+        self._rest = _REST_FIRST
+        return connection
+
+    async def _drop(self, *, wait: bool = False) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await connection.disconnect(nowait=not wait)
+
+    @staticmethod
+    def _refuse(asks: Sequence[Ask[Q, A]] | deque[Ask[Q, A]], error: StoreError) -> None:
+        for ask in asks:
+            ask.fail(error)
+
+
+def _expire(answer: "asyncio.Future[Any]", seconds: float) -> None:
+    if not answer.done():
+        answer.set_exception(StoreTimeout(seconds * 1000))

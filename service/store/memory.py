@@ -1,0 +1,276 @@
+"""Online state in the memory of one process: the embedded default, with an optional snapshot on disk.
+
+The semantics are those of Redis: the same blobs, all-or-nothing updates, events that count once, times to live. One
+event loop calls it, so nothing here needs a lock. Everything is bounded: what expired is swept a few entries at a time
+with each write, and beyond a limit the oldest marks and records go first.
+
+This module must not know the format of a snapshot.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from features.layout import LAYOUTS
+from features.state import add
+from service.errors import StoreUnavailable
+from service.store.base import EVENT_TTL_SECONDS, Applied, Item, StateKeys, States, Update, grouped
+from service.store.snapshot import Entry, Snapshot, SnapshotRefused, load, put_aside, write
+
+MOST_EVENTS: Final = 1_000_000
+"""The most marks of applied events and the most decision records that are kept."""
+_SWEPT: Final = 8
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Expiring(Generic[K, V]):
+    """A dict whose entries have an end; the one written longest ago is the first to be swept."""
+
+    __slots__ = ("_clock", "_entries", "_most")
+
+    def __init__(self, clock: Callable[[], float], most: int | None = None) -> None:
+        self._clock = clock
+        self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._most = most
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """Return what is kept under `key` and has not ended."""
+        entry = self._entries.get(key)
+        return entry[1] if entry is not None and entry[0] > self._clock() else None
+
+    def put(self, key: K, value: V, ttl: float) -> None:
+        """Keep `value` for `ttl` seconds; sweep a few entries that ended."""
+        now = self._clock()
+        entries = self._entries
+        entries[key] = (now + ttl, value)
+        entries.move_to_end(key)
+        for _ in range(_SWEPT):
+            oldest = next(iter(entries))
+            if entries[oldest][0] > now and (self._most is None or len(entries) <= self._most):
+                break
+            del entries[oldest]
+            if not entries:
+                break
+
+    def left(self) -> list[tuple[K, float, V]]:
+        """Return every entry that has not ended, with the seconds it has left, oldest first."""
+        now = self._clock()
+        return [(key, end - now, value) for key, (end, value) in self._entries.items() if end > now]
+
+
+class MemoryStore:
+    """Online state in one process.
+
+    Parameters
+    ----------
+    path
+        File of the snapshot; None keeps nothing on disk.
+    event_ttl_seconds
+        How long an applied event is remembered.
+    save_seconds
+        Time between two snapshots.
+    clock
+        Seconds that only grow, for times to live.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        event_ttl_seconds: int = EVENT_TTL_SECONDS,
+        save_seconds: float = 30.0,
+        most_events: int = MOST_EVENTS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._event_ttl = event_ttl_seconds
+        self._save_seconds = save_seconds
+        # One dict for each kind: within it everything lives equally long, so that the oldest write ends first.
+        self._states: dict[str, Expiring[str, bytes]] = {kind: Expiring(clock) for kind in LAYOUTS}
+        self._events: Expiring[str, bool] = Expiring(clock, most_events)
+        self._records: Expiring[str, bytes] = Expiring(clock, most_events)
+        self._changes = 0
+        self._saved = 0
+        self._saver: asyncio.Task[None] | None = None
+        self._failing: str | None = None
+        self._closed = False
+
+    async def open(self) -> str | None:
+        """Load the snapshot, if there is one, and start to write it; a snapshot that cannot be used is set aside."""
+        if self._path is None:
+            return None
+        trouble = await asyncio.to_thread(self.load)
+        if self._saver is None:
+            self._saver = asyncio.get_running_loop().create_task(self._keep_saving(self._path))
+        return trouble
+
+    def load(self) -> str | None:
+        """Take over the snapshot; return one sentence when it could not be used and was set aside."""
+        if self._path is None:
+            return None
+        try:
+            snapshot = load(self._path)
+        except SnapshotRefused as error:
+            aside = put_aside(self._path)
+            return (
+                f"the snapshot {self._path} cannot be used ({error}): state starts empty, the file is kept as {aside}"
+            )
+        if snapshot is not None:
+            for kind, key, ttl, blob in snapshot.states:
+                if kind in self._states:
+                    self._states[kind].put(key, blob, ttl)
+            for event_id, ttl, _ in snapshot.events:
+                self._events.put(event_id, True, ttl)
+            for key, ttl, record in snapshot.records:
+                self._records.put(key, record, ttl)
+        return None
+
+    async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
+        """Return the packed states of a payment's entities."""
+        self._check()
+        card, merchant, issuer_bin, issuer, processors, record = keys
+        states = self._states
+        get = states["processor"].get
+        return States(
+            None if card is None else states["card"].get(card),
+            None if merchant is None else states["merchant"].get(merchant),
+            None if issuer_bin is None else states["bin"].get(issuer_bin),
+            None if issuer is None else states["issuer"].get(issuer),
+            tuple([get(processor) for processor in processors]),
+            None if record is None else self._records.get(record),
+        )
+
+    async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
+        """Add an event's increments, all or nothing; return False when the event had been applied before."""
+        self._check()
+        return self._apply(event_id, updates)
+
+    async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
+        """Apply events in order, each all or nothing; return for each what `apply` returns."""
+        self._check()
+        return [self._apply(event_id, updates) for event_id, updates in batch]
+
+    async def decided(
+        self,
+        event_id: str,
+        updates: Sequence[Update],
+        record_keys: Sequence[str],
+        record: bytes,
+        ttl_seconds: int,
+        *,
+        deadline: float | None = None,
+    ) -> bool:
+        """Apply a decision's increments and remember its record in one atomic step."""
+        await self.remember(record_keys, record, ttl_seconds, deadline=deadline)
+        return self._apply(event_id, updates)
+
+    async def remember(
+        self, keys: Sequence[str], record: bytes, ttl_seconds: int, *, deadline: float | None = None
+    ) -> None:
+        """Keep a record under every one of `keys` for `ttl_seconds`."""
+        self._check()
+        for key in keys:
+            self._records.put(key, record, ttl_seconds)
+        self._changes += 1
+
+    async def recall(self, keys: Sequence[str], *, deadline: float | None = None) -> bytes | None:
+        """Return the record of the first of `keys` that has one."""
+        self._check()
+        return next((record for key in keys if (record := self._records.get(key)) is not None), None)
+
+    async def ping(self) -> str | None:
+        """Return None unless the store is closed or its snapshot could not be written."""
+        return str(StoreUnavailable("it was closed")) if self._closed else self._failing
+
+    async def close(self) -> None:
+        """Write the snapshot. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._saver is not None:
+            self._saver.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._saver
+        if self._path is not None and self._changes != self._saved:
+            try:
+                await asyncio.to_thread(self.save)
+            except OSError as error:
+                msg = f"the snapshot {self._path} could not be written: {error}"
+                raise StoreUnavailable(msg) from error
+
+    def describe(self) -> str:
+        """Return where the state is kept."""
+        return "memory://" if self._path is None else f"memory://{self._path.absolute()}"
+
+    def put_many(self, items: Iterable[Item]) -> int:
+        """Write packed states over whatever is there; return how many. Blocking, for backfills."""
+        count = 0
+        for kind, key, blob in items:
+            self._states[kind].put(key, blob, LAYOUTS[kind].ttl_seconds)
+            count += 1
+        self._changes += 1
+        return count
+
+    def save(self) -> None:
+        """Write the snapshot now; blocking, for backfills. Without a path it does nothing."""
+        if self._path is not None:
+            changes = self._changes
+            write(self._path, self._snapshot())
+            self._saved = changes
+
+    def _check(self) -> None:
+        if self._closed:
+            msg = "it was closed"
+            raise StoreUnavailable(msg)
+
+    def _apply(self, event_id: str, updates: Sequence[Update]) -> bool:
+        if self._events.get(event_id):
+            return False
+        # Everything that can fail comes first: then all of it is put, or none.
+        blobs = []
+        for (kind, key), increments in grouped(updates).items():
+            layout, blob = LAYOUTS[kind], self._states[kind].get(key)
+            for increment in increments:
+                blob = add(layout, blob, increment)
+            if blob is not None:
+                blobs.append((kind, key, blob))
+        for kind, key, blob in blobs:
+            self._states[kind].put(key, blob, LAYOUTS[kind].ttl_seconds)
+        self._events.put(event_id, True, self._event_ttl)
+        self._changes += 1
+        return True
+
+    def _snapshot(self) -> Snapshot:
+        states: list[Entry] = []
+        for kind, kept in self._states.items():
+            states += [(kind, key, ttl, blob) for key, ttl, blob in kept.left()]
+        return Snapshot(
+            saved_at=time.time(),
+            states=states,
+            events=[(event_id, ttl, None) for event_id, ttl, _ in self._events.left()],
+            records=self._records.left(),
+        )
+
+    async def _keep_saving(self, path: Path) -> None:
+        while True:
+            await asyncio.sleep(self._save_seconds)
+            if self._changes == self._saved:
+                continue
+            changes = self._changes
+            # Gathered here, where nothing else writes; packed and written elsewhere, for blobs never change.
+            snapshot = self._snapshot()
+            try:
+                await asyncio.to_thread(write, path, snapshot)
+            except OSError as error:
+                self._failing = f"the snapshot {path} could not be written: {error}"
+            else:
+                self._failing, self._saved = None, changes

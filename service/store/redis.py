@@ -1,0 +1,352 @@
+"""Online state in Redis: one MGET to read, one script to write.
+
+Reads and writes travel on a lane each (`service.store.lane`), so that neither waits for the other. The arithmetic of a
+write is done by ``update.lua`` inside Redis, atomically; what it must know of a layout is packed here from
+`features.layout` and sent along. No exception of redis-py leaves this module.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from itertools import islice, pairwise
+from typing import Any, Final
+
+import redis as blocking
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from features.clock import SECOND
+from features.increment import Increment
+from features.layout import LAYOUTS, VERSION, Layout, M
+from service.errors import StoreError, StoreTimeout, StoreUnavailable
+from service.store.base import (
+    EVENT,
+    EVENT_TTL_SECONDS,
+    RECORD,
+    STATE,
+    Applied,
+    Item,
+    StateKeys,
+    States,
+    Update,
+    grouped,
+)
+from service.store.lane import CONNECT_SECONDS, Ask, Lane, sentence
+
+OLDEST: Final = (6, 0)
+"""The oldest Redis served."""
+
+_SCRIPT: Final = files("service.store").joinpath("update.lua").read_bytes()
+_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
+_INCREMENT: Final = struct.Struct(f"<qB{M}q")
+_MOST_RINGS: Final = 8
+_MEASURES: Final = str(M).encode()
+
+
+def _outline(layout: Layout) -> bytes:
+    """Return what the script must know of a layout: ttl, rings, the head of its blobs, hop and tiles of each ring."""
+    hops = [ring.hop for ring in layout.rings]
+    if len(hops) > _MOST_RINGS or any(coarser % finer for finer, coarser in pairwise(hops)):
+        msg = f"at most {_MOST_RINGS} rings from fine to coarse are expected, each a multiple of the last, got {hops}"
+        raise ValueError(msg)
+    # The script renews the time to live when a tile begins, not with every increment: one hop on top.
+    ttl = layout.ttl_seconds + -(-hops[0] // SECOND)
+    mark = struct.pack("<BBI", VERSION, len(hops), layout.crc)
+    rings = b"".join(struct.pack("<dH", ring.hop, ring.tiles) for ring in layout.rings)
+    return struct.pack("<IB", ttl, len(hops)) + mark + rings
+
+
+_OUTLINES: Final = {kind: _outline(layout) for kind, layout in LAYOUTS.items()}
+
+Arguments = list[bytes | str | int]
+_Read = Lane[list[str], list[bytes | None]]
+_Write = Lane[Sequence[Arguments], list[bool]]
+
+
+def pool(url: str) -> ConnectionPool:
+    """Return redis-py's reading of a URL; its connections neither retry nor time out by themselves."""
+    return ConnectionPool.from_url(
+        url,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=None,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_read_size=262_144,
+        client_name="pointsman",
+        max_connections=4,
+    )
+
+
+class RedisStore:
+    """Online state in one Redis server.
+
+    Parameters
+    ----------
+    url
+        ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads them.
+    timeout_ms
+        The most that any call may take.
+    event_ttl_seconds
+        How long an applied event is remembered.
+    """
+
+    def __init__(self, url: str, *, timeout_ms: float, event_ttl_seconds: int = EVENT_TTL_SECONDS) -> None:
+        self._pool = pool(url)
+        self._event_ttl_ms = event_ttl_seconds * 1000
+        seconds = timeout_ms / 1000
+        self._reads: _Read = Lane(self._connection, _mget, timeout=seconds, most=64)
+        self._writes: _Write = Lane(self._connection, _evalsha, timeout=seconds, most=64)
+
+    async def open(self) -> str | None:
+        """Look at the server once: reachable, new enough, not in cluster mode, scripts and keys allowed."""
+        connection = self._connection()
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            await _examine(connection)
+        except (AuthenticationError, NoPermissionError) as error:
+            msg = f"{self.describe()} refuses these credentials: {sentence(error)}"
+            raise StoreUnavailable(msg) from error
+        except (RedisError, OSError) as error:
+            return str(StoreUnavailable(f"{self.describe()} cannot be reached yet: {sentence(error)}"))
+        finally:
+            await connection.disconnect(nowait=True)
+        return None
+
+    async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
+        """Return the packed states of a payment's entities, in one round trip shared with concurrent callers."""
+        card, merchant, issuer_bin, issuer, processors, record = keys
+        names = [f"pm:s:processor:{processor}" for processor in processors]
+        count = len(names)
+        names += [
+            "pm:s:card:" + card if card is not None else "",
+            "pm:s:merchant:" + merchant if merchant is not None else "",
+            "pm:s:bin:" + issuer_bin if issuer_bin is not None else "",
+            "pm:s:issuer:" + issuer if issuer is not None else "",
+            RECORD + record if record is not None else "",
+        ]
+        blobs = await self._reads.ask(names, deadline)
+        return States(
+            blobs[count], blobs[count + 1], blobs[count + 2], blobs[count + 3], tuple(blobs[:count]), blobs[-1]
+        )
+
+    async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
+        """Add an event's increments, all or nothing; return False when the event had been applied before."""
+        (applied,) = await self._writes.ask((self._arguments(event_id, updates),), deadline)
+        return applied
+
+    async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
+        """Apply events in order, each all or nothing; return for each what `apply` returns."""
+        if not batch:
+            return []
+        return await self._writes.ask([self._arguments(*event) for event in batch], deadline)
+
+    async def decided(
+        self,
+        event_id: str,
+        updates: Sequence[Update],
+        record_keys: Sequence[str],
+        record: bytes,
+        ttl_seconds: int,
+        *,
+        deadline: float | None = None,
+    ) -> bool:
+        """Apply a decision's increments and remember its record in one atomic step."""
+        arguments = self._arguments(event_id, updates, record_keys, record, ttl_seconds)
+        (applied,) = await self._writes.ask((arguments,), deadline)
+        return applied
+
+    async def remember(
+        self, keys: Sequence[str], record: bytes, ttl_seconds: int, *, deadline: float | None = None
+    ) -> None:
+        """Keep a record under every one of `keys` for `ttl_seconds`."""
+        await self._writes.ask([["SET", RECORD + key, record, "EX", ttl_seconds] for key in keys], deadline)
+
+    async def recall(self, keys: Sequence[str], *, deadline: float | None = None) -> bytes | None:
+        """Return the record of the first of `keys` that has one."""
+        records = await self._reads.ask([RECORD + key for key in keys], deadline)
+        return next((record for record in records if record is not None), None)
+
+    async def ping(self) -> str | None:
+        """Return None when the store answers, else what is wrong."""
+        try:
+            await self._reads.ask(["pm:ping"])
+        except StoreError as error:
+            return str(error)
+        return None
+
+    async def close(self) -> None:
+        """Drop both connections. A second call does nothing."""
+        await self._reads.close()
+        await self._writes.close()
+
+    def describe(self) -> str:
+        """Return where the state is kept, without credentials."""
+        return describe(self._pool)
+
+    def _connection(self) -> AbstractConnection:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
+
+    def _arguments(
+        self,
+        event_id: str,
+        updates: Sequence[Update],
+        record_keys: Sequence[str] = (),
+        record: bytes = b"",
+        ttl_seconds: int = 1,
+    ) -> Arguments:
+        keys = [EVENT + event_id, *[RECORD + key for key in record_keys]]
+        packed: list[bytes] = []
+        latest: Increment | None = None
+        bits = b""
+        for (kind, key), increments in grouped(updates).items():
+            outline = _OUTLINES[kind]
+            for increment in increments:
+                # Most often one increment goes to every entity.
+                if increment is not latest:
+                    latest = increment
+                    bits = _INCREMENT.pack(increment.at, increment.is_attempt, *increment.deltas)
+                outline += bits
+            keys.append(f"{STATE}{kind}:{key}")
+            packed.append(outline)
+        head: Arguments = ["EVALSHA", _SHA, len(keys)]
+        return [*head, *keys, self._event_ttl_ms, _MEASURES, len(record_keys), ttl_seconds * 1000, record, *packed]
+
+
+async def _mget(connection: AbstractConnection, asks: Sequence[Ask[list[str], list[bytes | None]]]) -> None:
+    """Read the keys of all asks with one MGET; an empty name asks for nothing."""
+    places: dict[str, int] = {"": 0}
+    for ask in asks:
+        for name in ask.question:
+            places.setdefault(name, len(places))
+    del places[""]
+    values: list[bytes | None] = [None]
+    if places:
+        await connection.send_packed_command(connection.pack_command("MGET", *places), check_health=False)
+        try:
+            values += await connection.read_response(disable_decoding=True)
+        except ReadOnlyError:
+            raise
+        except ResponseError as error:
+            for ask in asks:
+                ask.fail(StoreUnavailable(sentence(error)))
+            return
+    places[""] = 0
+    for ask in asks:
+        ask.give([values[places[name]] for name in ask.question])
+
+
+async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[bool]]]) -> None:
+    """Send the commands of all asks in one go; a server that does not know the script yet is told it."""
+    commands = [command for ask in asks for command in ask.question]
+    replies = await _exchange(connection, commands)
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        # Nothing was changed by these: send them again, the first with the whole script.
+        again = [commands[place] for place in unknown]
+        again[0] = ["EVAL", _SCRIPT, *again[0][2:]]
+        for place, reply in zip(unknown, await _exchange(connection, again), strict=True):
+            replies[place] = reply
+    failed = next((reply for reply in replies if isinstance(reply, ReadOnlyError)), None)
+    if failed is not None:
+        raise failed
+    start = 0
+    for ask in asks:
+        own = replies[start : start + len(ask.question)]
+        start += len(own)
+        refused = next((reply for reply in own if isinstance(reply, ResponseError)), None)
+        if refused is None:
+            ask.give([bool(reply) for reply in own])
+        else:
+            ask.fail(StoreUnavailable(sentence(refused)))
+
+
+async def _exchange(connection: AbstractConnection, commands: Sequence[Arguments]) -> list[Any]:
+    """Send commands and return their replies, an error reply in its place."""
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+async def _examine(connection: AbstractConnection) -> None:
+    """Raise `StoreUnavailable` for a server that will never do."""
+    (about,) = await _exchange(connection, [["INFO", "server"]])
+    if isinstance(about, bytes):
+        lines = dict(line.split(":", 1) for line in about.decode().splitlines() if ":" in line)
+        version = lines.get("redis_version", "")
+        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if numbers < OLDEST:
+            wanted = ".".join(map(str, OLDEST))
+            msg = f"Redis {wanted} or newer is expected, this server is {version or 'of no known version'}"
+            raise StoreUnavailable(msg)
+        if lines.get("redis_mode") == "cluster":
+            msg = "a single Redis is expected, this one is in cluster mode, where no script may update several slots"
+            raise StoreUnavailable(msg)
+    # A trial of every right that is needed, on keys that are gone in a second.
+    probe = struct.pack("<IB", 1, 1) + b"probe1" + struct.pack("<dH", 1.0, 1) + _INCREMENT.pack(1, 0, *(0,) * M)
+    trial: Arguments = [EVENT + "probe", RECORD + "probe", STATE + "probe:1", 1, _MEASURES, 1, 1000, b"", probe]
+    replies = await _exchange(
+        connection,
+        [
+            ["EVAL", _SCRIPT, 3, *trial],
+            ["EVALSHA", _SHA, 3, *trial],
+            ["MGET", STATE + "probe:1", RECORD + "probe"],
+            ["SET", RECORD + "probe", b"", "EX", 1],
+        ],
+    )
+    for what, reply in zip(("scripts (EVAL)", "scripts (EVALSHA)", "reads", "writes"), replies, strict=True):
+        if isinstance(reply, ResponseError):
+            msg = f"the server refuses {what} on keys pm:*: {sentence(reply)}"
+            raise StoreUnavailable(msg)
+
+
+def describe(connections: ConnectionPool) -> str:
+    """Return scheme, host, port and database; no user, no password."""
+    given = connections.connection_kwargs
+    database = given.get("db", 0)
+    if "path" in given:
+        return f"unix://{given['path']}?db={database}"
+    scheme = "rediss" if "SSL" in connections.connection_class.__name__ else "redis"
+    return f"{scheme}://{given.get('host', 'localhost')}:{given.get('port', 6379)}/{database}"
+
+
+def put_many(url: str, items: Iterable[Item], *, chunk: int = 500, timeout_seconds: float = 30.0) -> int:
+    """Write packed states over whatever is there, in pipelines of `chunk`; return how many. Blocking, for backfills.
+
+    Raises
+    ------
+    StoreTimeout, StoreUnavailable
+        When Redis cannot be reached, is too slow or refuses; what was written before stays.
+    """
+    client = blocking.Redis.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=CONNECT_SECONDS)
+    written = 0
+    source = iter(items)
+    try:
+        while part := list(islice(source, chunk)):
+            pipeline = client.pipeline(transaction=False)
+            for kind, key, blob in part:
+                pipeline.set(f"{STATE}{kind}:{key}", blob, ex=LAYOUTS[kind].ttl_seconds)
+            pipeline.execute()
+            written += len(part)
+    except blocking.exceptions.TimeoutError as error:
+        raise StoreTimeout(timeout_seconds * 1000) from error
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(sentence(error)) from error
+    finally:
+        client.close()
+    return written

@@ -1,0 +1,118 @@
+"""The snapshot of a memory store: one file, replaced as a whole.
+
+``magic (8 bytes) | format u16 | crc32 of the body u32 | length of the body u64 | body (MessagePack)``, little endian. A file
+cut short, damaged or written by something else is refused with one sentence. This module must not know the store.
+"""
+
+import contextlib
+import os
+import struct
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+MAGIC: Final = b"PMSTATE\n"
+FORMAT: Final = 1
+_HEAD: Final = struct.Struct("<8sHIQ")
+
+Entry = tuple[str, str, float, bytes]
+"""Kind, key, seconds left and blob of an entity."""
+
+
+class SnapshotRefused(Exception):
+    """A file that is not a whole snapshot of this format; the message says why."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a store knew at `saved_at` (Unix seconds); events and records are (key, seconds left, value)."""
+
+    saved_at: float
+    states: list[Entry]
+    events: list[tuple[str, float, None]]
+    records: list[tuple[str, float, bytes]]
+
+
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODE: Final = msgspec.msgpack.Decoder(Snapshot).decode
+
+
+def write(path: Path, snapshot: Snapshot) -> None:
+    """Write `snapshot` to `path`: whole or not at all."""
+    body = _ENCODE(snapshot)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_HEAD.pack(MAGIC, FORMAT, zlib.crc32(body), len(body)))
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load(path: Path) -> Snapshot | None:
+    """Return the snapshot at `path` with what time has taken since then off; None when there is no file.
+
+    Raises
+    ------
+    SnapshotRefused
+        When the file cannot be read, is torn, or is not a snapshot of this format.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SnapshotRefused(str(error)) from error
+    snapshot = _open(content)
+    gone = max(0.0, time.time() - snapshot.saved_at)
+    return Snapshot(
+        saved_at=snapshot.saved_at,
+        states=[(kind, key, ttl - gone, blob) for kind, key, ttl, blob in snapshot.states if ttl > gone],
+        events=[(key, ttl - gone, None) for key, ttl, _ in snapshot.events if ttl > gone],
+        records=[(key, ttl - gone, record) for key, ttl, record in snapshot.records if ttl > gone],
+    )
+
+
+def put_aside(path: Path) -> Path | None:
+    """Rename a file that cannot be used; return its new name, or None when even that is refused."""
+    aside = path.with_name(f"{path.name}.unusable-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
+    try:
+        path.rename(aside)
+    except OSError:
+        return None
+    return aside
+
+
+def _open(content: bytes) -> Snapshot:
+    if len(content) < _HEAD.size or content[:8] != MAGIC:
+        msg = "expected a snapshot of Pointsman, got another file"
+        raise SnapshotRefused(msg)
+    _, version, crc, length = _HEAD.unpack_from(content)
+    body = memoryview(content)[_HEAD.size :]
+    if version != FORMAT:
+        msg = f"expected format {FORMAT}, got {version}"
+        raise SnapshotRefused(msg)
+    if len(body) != length:
+        msg = f"expected {length} bytes of state, got {len(body)}"
+        raise SnapshotRefused(msg)
+    if zlib.crc32(body) != crc:
+        msg = "its checksum does not match"
+        raise SnapshotRefused(msg)
+    try:
+        return _DECODE(body)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise SnapshotRefused(str(error)) from error
