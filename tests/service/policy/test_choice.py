@@ -1,0 +1,205 @@
+import math
+
+import pytest
+
+from contracts.bundle import FeeSchedule
+
+P = ("a", "b", "c")
+
+
+def codes(choice):
+    return [reason.code for reason in choice.reasons]
+
+
+@pytest.fixture(scope="module")
+def choose(compiled, payment, now):
+    def ask(approval=(0.8, 0.9, 0.7), risk=0.01, processors=P, kind="auth", degraded=(), policy=None, **changes):
+        return (policy or compiled()).choose(
+            payment(**changes), processors, approval, risk, kind=kind, now=now, degraded=degraded
+        )
+
+    return ask
+
+
+def test_the_highest_expected_value_is_chosen(choose):
+    choice = choose()
+    assert (choice.action, choice.index, choice.processor, choice.approval_probability) == ("approve", 1, "b", 0.9)
+    assert [one.processor for one in choice.ranking] == ["b", "a", "c"]
+    assert "best_expected_value" in codes(choice)
+
+
+def test_a_cheaper_processor_wins_over_a_slightly_likelier_one(choose, compiled):
+    fees = {"a": FeeSchedule(approved_fixed_minor=5), "b": FeeSchedule(approved_fixed_minor=500)}
+    choice = choose((0.80, 0.82), processors=("a", "b"), policy=compiled(fees=fees))
+    assert choice.processor == "a"
+
+
+def test_expected_value_and_cost_follow_the_formula(choose, compiled):
+    fees = {"a": FeeSchedule(approved_fixed_minor=10, approved_share=0.01, failed_fixed_minor=4)}
+    policy = compiled(fees=fees, margin_share=0.1, chargeback_fee_minor=1500)
+    (one,) = choose((0.8,), risk=0.02, processors=("a",), policy=policy).ranking
+    expected = 0.8 * (10_000 * 0.1 - 110) - 0.2 * 4 - 0.8 * 0.02 * (10_000 + 1500)
+    assert one.expected_value_minor == pytest.approx(expected)
+    assert one.cost_minor == round(0.8 * 110 + 0.2 * 4)
+
+
+def test_equals_keep_the_static_order(choose):
+    choice = choose((0.8, 0.8, 0.8))
+    assert [one.processor for one in choice.ranking] == ["a", "b", "c"]
+    assert "static_order" in codes(choice)
+
+
+def test_equals_keep_the_static_order_when_margins_are_zero(choose, compiled):
+    choice = choose((0.8, 0.8, 0.8), policy=compiled(margin_share=0.0))
+    assert [one.processor for one in choice.ranking] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("margin", "risk"), [(0.0, 0.01), (0.1, 0.4)])
+def test_where_an_approval_leaves_nothing_the_likelier_approval_wins(choose, compiled, margin, risk):
+    choice = choose(risk=risk, policy=compiled(margin_share=margin))
+    assert [one.processor for one in choice.ranking] == ["b", "a", "c"]
+    assert choice.action == "approve"
+    assert {"highest_approval", "negative_expected_value"} <= set(codes(choice))
+
+
+def test_a_processor_without_fees_is_not_taken_for_free(choose, compiled):
+    fees = {"a": FeeSchedule(approved_fixed_minor=100), "b": FeeSchedule(approved_fixed_minor=50)}
+    choice = choose((0.8, 0.8, 0.8), policy=compiled(fees=fees))
+    assert [one.processor for one in choice.ranking] == ["b", "a", "c"]
+    choice = choose((0.1, 0.1, 0.8), policy=compiled(fees=fees))
+    assert "fees_unknown" in codes(choice)
+
+
+@pytest.mark.parametrize(
+    ("risk", "tier"), [(0.0, "LOW"), (0.29, "LOW"), (0.3, "MEDIUM"), (0.69, "MEDIUM"), (0.7, "HIGH"), (1.0, "HIGH")]
+)
+def test_the_tier_comes_from_the_bundles_thresholds(choose, risk, tier):
+    choice = choose(risk=risk)
+    assert choice.risk_tier == tier
+    assert codes(choice)[0] == "risk_tier"
+
+
+@pytest.mark.parametrize(
+    ("risk", "action", "code"),
+    [(0.5, "challenge", "risk_challenge"), (0.8, "review", "risk_review"), (0.95, "decline", "risk_decline")],
+)
+def test_the_action_follows_risk(choose, risk, action, code):
+    choice = choose(risk=risk, initiator="customer")
+    assert choice.action == action
+    assert code in codes(choice)
+    assert choice.three_ds == ("challenge" if action == "challenge" else "none")
+
+
+def test_an_absent_customer_is_reviewed_and_not_challenged(choose):
+    choice = choose(risk=0.6, initiator="merchant")
+    assert (choice.action, choice.three_ds) == ("review", "none")
+    assert "customer_absent" in codes(choice)
+
+
+def test_an_authenticated_customer_is_not_challenged_twice(choose):
+    choice = choose(risk=0.6, uses_3ds=True)
+    assert (choice.action, choice.three_ds) == ("approve", "none")
+    assert "already_authenticated" in codes(choice)
+
+
+def test_a_hopeless_payment_is_declined(choose):
+    choice = choose((0.01, 0.015, 0.0))
+    assert (choice.action, choice.index, choice.processor) == ("decline", None, None)
+    assert "low_approval" in codes(choice)
+    assert choice.approval_probability == 0.015
+
+
+def test_a_declined_payment_still_shows_its_ranking(choose):
+    choice = choose(risk=0.99)
+    assert len(choice.ranking) == 3
+    assert choice.index is None
+
+
+def test_routing_never_declines_but_still_tells_the_risk(choose):
+    choice = choose((0.001, 0.002, 0.0), risk=0.99, kind="routing")
+    assert (choice.action, choice.processor, choice.risk_tier, choice.three_ds) == ("approve", "b", "HIGH", "none")
+
+
+@pytest.mark.parametrize(
+    ("kind", "risk", "action"), [("auth", 0.01, "approve"), ("routing", 0.9, "approve"), ("auth", 0.99, "decline")]
+)
+def test_without_candidates_the_question_is_still_answered(choose, kind, risk, action):
+    choice = choose((), processors=(), kind=kind, risk=risk)
+    assert (choice.action, choice.index, choice.processor, choice.ranking) == (action, None, None, ())
+    assert choice.approval_probability is None
+    assert "no_candidate" in codes(choice)
+
+
+def test_a_candidate_without_an_estimate_or_named_twice_is_not_eligible(choose):
+    choice = choose((math.nan, 0.5, 0.9), processors=("a", "b", "b"))
+    assert choice.processor == "b"
+    assert [(one.processor, one.eligible, one.reasons) for one in choice.ranking] == [
+        ("b", True, ()),
+        ("a", False, ("no_estimate",)),
+        ("b", False, ("repeated",)),
+    ]
+
+
+def test_a_fault_of_the_caller_is_not_answered(choose):
+    with pytest.raises(ValueError, match="each of 3 processors, got 1"):
+        choose((0.5,))
+    with pytest.raises(ValueError, match="risk of 0 to 1, got nan"):
+        choose(risk=math.nan)
+
+
+EURO = {"currency": "EUR", "issuer_country": "DE", "amount_minor": 2_999, "initiator": "customer"}
+
+
+def test_a_small_european_payment_goes_without_authentication(choose):
+    choice = choose(**EURO)
+    assert choice.exemption == "low_value"
+    assert "low_value_exemption" in codes(choice)
+    assert choose(**{**EURO, "currency": "GBP", "issuer_country": "GB", "amount_minor": 2_499}).exemption == "low_value"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount_minor": 3_000},
+        {"issuer_country": "US"},
+        {"merchant_country": "US"},
+        {"currency": "USD"},
+        {"currency": "GBP", "amount_minor": 2_500},
+        {"uses_3ds": True},
+    ],
+)
+def test_the_low_value_exemption_has_limits(choose, change):
+    assert choose(**{**EURO, **change}).exemption is None
+
+
+def test_a_challenged_payment_claims_no_exemption(choose):
+    assert choose(risk=0.6, **EURO).exemption is None
+
+
+def test_the_bundle_may_lower_the_low_value_threshold_but_not_raise_it(choose, compiled):
+    assert choose(policy=compiled(low_value_minor={"EUR": 1_000}), **EURO).exemption is None
+    assert choose(policy=compiled(low_value_minor={"EUR": 0}), **EURO).exemption is None
+    large = {**EURO, "amount_minor": 4_000}
+    assert choose(policy=compiled(low_value_minor={"EUR": 9_000}), **large).exemption is None
+    assert choose(policy=compiled(low_value_minor={}), **EURO).exemption == "low_value"
+
+
+def test_the_bundle_may_state_a_threshold_where_the_rules_have_none(choose, compiled):
+    policy = compiled(low_value_minor={"SEK": 30_000})
+    assert choose(policy=policy, **{**EURO, "currency": "SEK", "issuer_country": "SE"}).exemption == "low_value"
+    assert choose(policy=policy, **{**EURO, "currency": "SEK", "issuer_country": "US"}).exemption is None
+
+
+def test_a_merchants_own_charge_is_exempt(choose):
+    assert choose(initiator="merchant").exemption == "merchant_initiated"
+
+
+def test_there_are_five_reasons_at_most(choose, compiled):
+    policy = compiled(margin_share=0.0, fees={"z": FeeSchedule(approved_fixed_minor=1)})
+    choice = choose(risk=0.6, policy=policy, **{**EURO, "uses_3ds": True})
+    assert 1 <= len(choice.reasons) <= 5
+    assert all(reason.detail for reason in choice.reasons)
+
+
+def test_the_policy_version_names_parameters_and_rules(compiled, rules):
+    assert compiled(version="shop-3").policy_version == f"shop-3+{rules.fingerprint}"

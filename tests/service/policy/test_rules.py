@@ -1,0 +1,227 @@
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from service.policy.errors import PolicyError, RuleError
+from service.policy.rule import DeclineRule, LimitRule, RiskAnalysisRule, Rule
+from service.policy.rules import FOLDER, Rules
+
+LIMIT = """
+[[limit]]
+id = "{id}"
+network = "visa"
+limit = 5
+window_seconds = 3600
+effective_from = 2020-01-01
+source = "test"
+confidence = "S"
+"""
+
+
+def folder(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "rules.toml").write_text(text)
+    return tmp_path
+
+
+def visa_limits(rules: Rules, day: date) -> list[int]:
+    return [limit.limit for limit in rules.at(day).limits("visa")]
+
+
+def test_the_visa_limit_changes_from_15_to_20_in_may_2025(rules):
+    assert visa_limits(rules, date(2025, 5, 1)) == [15]
+    assert visa_limits(rules, date(2025, 5, 24)) == [15]
+    assert visa_limits(rules, date(2025, 5, 25)) == [20]
+    assert visa_limits(rules, date(2026, 11, 1)) == [20]
+
+
+def test_the_other_date_of_the_visa_limit_is_carried_but_not_followed(rules):
+    other = next(rule for rule in rules.of(LimitRule) if rule.id == "visa.reattempts_20_from_19_may")
+    assert not other.enabled
+    assert other.effective_from == date(2025, 5, 19)
+
+
+def test_before_visa_had_categories_no_visa_limit_binds(rules):
+    assert visa_limits(rules, date(2021, 4, 16)) == []
+
+
+def test_the_mastercard_daily_limit_tightens_and_the_monthly_one_joins(rules):
+    def limits(day):
+        return [(limit.limit, limit.window_seconds) for limit in rules.at(day).limits("mastercard")]
+
+    assert limits(date(2022, 9, 30)) == [(20, 86_400)]
+    assert limits(date(2022, 10, 1)) == [(10, 86_400)]
+    assert limits(date(2024, 4, 1)) == [(10, 86_400), (35, 2_592_000)]
+
+
+@pytest.mark.parametrize("network", ["amex", "discover", "elo"])
+def test_a_limit_that_is_only_an_orchestrators_default_says_so(rules, network):
+    (limit,) = [rule for rule in rules.of(LimitRule) if rule.network == network]
+    assert limit.default
+    assert (limit.limit, limit.window_seconds, limit.confidence) == (20, 30 * 86_400, "V")
+
+
+def test_83_joins_visa_category_2_in_july_2026(rules):
+    def category(day):
+        read = rules.at(day).read(
+            "visa", processor="a", code="83", advice=None, reason=None, country="US", initiator="customer"
+        )
+        return read.category, read.rules[0].id
+
+    assert category(date(2026, 7, 24)) == (4, "visa.category_4_83.83")
+    assert category(date(2026, 7, 25)) == (2, "visa.category_2_83.83")
+    assert category(date(2026, 12, 1)) == (2, "visa.category_2_83.83")
+
+
+def test_every_rule_names_its_source_and_holds_on_some_day(rules):
+    for rule in rules.of(Rule):
+        assert rule.source
+        assert rule.effective_to is None or rule.effective_to > rule.effective_from
+
+
+def test_risk_analysis_bands_are_carried(rules):
+    bands = [(rule.fraud_rate_basis_points, rule.up_to_minor) for rule in rules.of(RiskAnalysisRule)]
+    assert bands == [(13.0, 10_000), (6.0, 25_000), (1.0, 50_000)]
+    assert rules.at(date(2026, 1, 1)).risk_analysis == rules.of(RiskAnalysisRule)
+
+
+def test_days_between_two_changes_share_one_book(rules):
+    assert rules.at(date(2026, 3, 1)) is rules.at(date(2026, 3, 2))
+    assert rules.at(date(2025, 5, 24)) is not rules.at(date(2025, 5, 25))
+
+
+def test_every_day_of_ten_years_has_a_book(rules):
+    first = date(2018, 1, 1)
+    books = {id(rules.at(first + timedelta(days=day))) for day in range(3650)}
+    assert 5 < len(books) < 20
+
+
+def test_the_fingerprint_depends_on_what_rules_say_and_not_on_where(override, rules):
+    assert Rules.load().fingerprint == rules.fingerprint
+    assert len(rules.fingerprint) == 12
+    assert override(LIMIT.format(id="own.limit")).fingerprint != rules.fingerprint
+
+
+def test_a_shop_adds_a_rule(override):
+    assert visa_limits(override(LIMIT.format(id="own.limit")), date(2026, 1, 1)) == [20, 5]
+
+
+def test_a_shop_replaces_a_rule_by_its_id(override):
+    assert visa_limits(override(LIMIT.format(id="visa.reattempts_20")), date(2026, 1, 1)) == [5]
+
+
+def test_a_shop_replaces_one_code_out_of_a_list(override):
+    own = override("""
+[[decline]]
+id = "visa.category_4"
+network = "visa"
+codes = ["05"]
+class = "never"
+effective_from = 2021-04-17
+source = "the shop's own experience"
+confidence = "S"
+""")
+    classes = {
+        rule.codes[0]: rule.decline_class for rule in own.of(DeclineRule) if rule.id.startswith("visa.category_4.")
+    }
+    assert classes == {"01": "later", "05": "never", "13": "later", "63": "later", "*": "later"}
+
+
+def test_an_unknown_key_is_refused_with_file_table_and_id(tmp_path):
+    with pytest.raises(RuleError, match=r"rules.toml: \[\[limit\]\] 1 \(a.b\): .*unknown field `limt`"):
+        Rules.load(folder(tmp_path, LIMIT.format(id="a.b") + "limt = 3\n"))
+
+
+def test_a_number_in_quotes_is_refused(tmp_path):
+    text = LIMIT.format(id="a.b").replace("limit = 5", 'limit = "5"')
+    with pytest.raises(RuleError, match=r"Expected `int`, got `str`"):
+        Rules.load(folder(tmp_path, text))
+
+
+def test_an_id_that_comes_twice_is_refused(tmp_path):
+    with pytest.raises(RuleError, match=r"the id 'a.b' is taken already"):
+        Rules.load(folder(tmp_path, LIMIT.format(id="a.b") * 2))
+
+
+def test_an_id_that_comes_twice_in_the_shops_own_file_is_refused(override):
+    with pytest.raises(RuleError, match=r"own.toml: the id 'a.b' is taken already"):
+        override(LIMIT.format(id="a.b") * 2)
+
+
+@pytest.mark.parametrize("end", ["2019-12-31", "2020-01-01"])
+def test_a_rule_that_ends_before_it_starts_is_refused(tmp_path, end):
+    with pytest.raises(RuleError, match=rf"expected effective_to after 2020-01-01, got {end}"):
+        Rules.load(folder(tmp_path, LIMIT.format(id="a.b") + f"effective_to = {end}\n"))
+
+
+def test_an_unknown_table_is_refused(tmp_path):
+    with pytest.raises(RuleError, match=r"got 'limits'"):
+        Rules.load(folder(tmp_path, LIMIT.format(id="a.b").replace("[[limit]]", "[[limits]]")))
+
+
+def test_an_unknown_region_is_refused(override):
+    with pytest.raises(RuleError, match=r"a.b: expected one of the regions .* got 'mars'"):
+        override(LIMIT.format(id="a.b") + 'region = "mars"\n')
+
+
+def test_an_unreadable_file_is_refused(tmp_path):
+    with pytest.raises(RuleError, match=r"rules.toml: expected a readable TOML file"):
+        Rules.load(folder(tmp_path, "[[limit"))
+
+
+def test_a_folder_without_rules_is_refused(tmp_path):
+    with pytest.raises(PolicyError, match=r"found none"):
+        Rules.load(tmp_path)
+
+
+def test_two_rules_on_the_same_decline_and_day_are_refused(override):
+    with pytest.raises(RuleError, match=r"own.fives.05.*|visa.category_4.05"):
+        override("""
+[[decline]]
+id = "own.fives"
+network = "visa"
+codes = ["05"]
+class = "never"
+effective_from = 2026-01-01
+source = "test"
+confidence = "S"
+""")
+
+
+def test_a_decline_rule_about_nothing_is_refused(override):
+    with pytest.raises(RuleError, match=r"expected one of codes and advices"):
+        override("""
+[[decline]]
+id = "own.nothing"
+network = "visa"
+class = "never"
+effective_from = 2026-01-01
+source = "test"
+confidence = "S"
+""")
+
+
+def test_a_class_without_a_treatment_is_refused(override):
+    with pytest.raises(RuleError, match=r"treatment.later.merchant: expected a treatment in force"):
+        override("""
+[[treatment]]
+id = "treatment.later.merchant"
+class = "later"
+initiator = "merchant"
+verdict = "stop"
+wait_seconds = 0
+cascade = false
+effective_from = 2027-01-01
+source = "test"
+confidence = "S"
+""")
+
+
+def test_the_shipped_folder_is_the_default():
+    assert {path.name for path in FOLDER.glob("*.toml")} == {
+        "generic.toml",
+        "mastercard.toml",
+        "regions.toml",
+        "sca.toml",
+        "visa.toml",
+    }
