@@ -39,8 +39,8 @@ OutcomeBatch = Annotated[tuple[Outcome, ...], msgspec.Meta(min_length=1, max_len
 class OutcomeReceipt(Record, frozen=True, kw_only=True):
     """What was done with each reported outcome, in the order of the report.
 
-    `applied`: state was updated. `repeated`: the same outcome was known already. `kept`: journalled, but no decision
-    for this attempt is known, so there was no state to update.
+    `applied`: state was updated. `repeated`: the same outcome was known already. `kept`: in the journal only, because no
+    decision of this attempt is known, because it is a refund, or because of a fault named in `degraded`.
     """
 
     results: tuple[Literal["applied", "repeated", "kept"], ...]

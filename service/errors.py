@@ -5,6 +5,7 @@
     ServiceError                one sentence for a person, typed fields for a program
     ├── SettingsError           a POINTSMAN_ variable that is unknown or has a wrong value
     ├── BundleRefused           a bundle that is incomplete, damaged or of another feature fingerprint
+    ├── ModelFailed             a model that raised, or answered something that is no probability
     ├── NotReady                a decision was asked for before there was a bundle to decide with
     ├── StoreError              online state that could not be read or written
     │   ├── StoreTimeout        in the time it had
@@ -78,6 +79,23 @@ class BundleRefused(ServiceError):
         self.path = path
         self.reason = reason
         super().__init__(f"bundle {path} is refused: {reason}")
+
+
+class ModelFailed(ServiceError):
+    """A model raised, or answered something that is no probability; its prior answers in its place.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    reason
+        What went wrong, without any value of the request.
+    """
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model = model
+        self.reason = reason
+        super().__init__(f"the {model} model failed: {reason}")
 
 
 class NotReady(ServiceError):

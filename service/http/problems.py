@@ -50,6 +50,7 @@ MAPPINGS: Final[dict[type[ServiceError], Mapping]] = {
     errors.ServiceError: Mapping(500, "internal", "An error inside", "the service failed; it is logged"),
     errors.SettingsError: Mapping(500, "internal", "An error inside", "the service failed; it is logged"),
     errors.BundleRefused: Mapping(503, "not_ready", "Not ready yet", "the model bundle was refused", 1),
+    errors.ModelFailed: Mapping(500, "internal", "An error inside", "the service failed; it is logged"),
     errors.NotReady: Mapping(503, "not_ready", "Not ready yet", None, 1),
     errors.StoreError: Mapping(503, "store_unavailable", "Online state is unavailable", "try again", 1),
     errors.StoreTimeout: Mapping(503, "store_unavailable", "Online state is unavailable", "it was late; try again", 1),

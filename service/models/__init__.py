@@ -1,0 +1,1 @@
+"""The models of the active bundle: verified, warmed, swapped by one assignment."""

@@ -138,7 +138,7 @@ def fit_model(model: ModelName, parts: dict[str, Rows], seed: int) -> Fitted:
     """Fit, calibrate, export and judge one model; one that cannot be learnt becomes a prior with the reason."""
     train, calibrate, test = parts["train"], parts["calibrate"], parts["test"]
     labels = np.concatenate([train.labels, calibrate.labels])
-    prior = float(labels.mean()) if len(labels) else 0.0
+    prior = priors.overall(model, int(labels.sum()), len(labels))
     reason = _unlearnable(train, labels)
     if reason is not None:
         entry = ModelEntry(

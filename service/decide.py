@@ -1,0 +1,246 @@
+"""One request, one way: read, assemble, score, choose, answer, keep. The only place that joins the rooms.
+
+The time of a decision (two cores, embedded store): state 5 us, features 40, two models 30, policy 20, the answer and its
+journal record 20; then the journal's fsync, shared by all requests of the moment. docs/performance.md has the figures.
+
+Nothing here fails a request: what cannot be had is done without, and the answer says so in `degraded`.
+"""
+
+import asyncio
+import logging
+import secrets
+from datetime import UTC, datetime, timedelta
+from time import perf_counter_ns
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from contracts.decision import Decision, RetryDecision
+from contracts.event import AuthDecided, JournalEvent, LoggedVectors, RetryDecided, RoutingDecided
+from contracts.payment import AuthRequest, Payment, RetryRequest, RoutingRequest
+from features.assemble import Matrix, open_view
+from features.catalog import FINGERPRINT
+from features.clock import micros
+from service.errors import JournalUnavailable, ModelFailed, StoreError, StoreTimeout
+from service.models.active import ActiveBundles
+from service.models.bundle import Bundle
+from service.ports import Journal
+from service.record import TTL_SECONDS, DecisionRecord, attempt_event, encode, of_payment
+from service.store.base import FeatureStore, StateKeys, States, by_attempt, by_decision
+
+Answer = TypeVar("Answer", Decision, RetryDecision)
+
+log: Final = logging.getLogger(__name__)
+
+NOTHING_KNOWN: Final = States()
+# Decision ids are letters only: a run of digits in one could pass for a card number.
+_LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
+CLOCK_SKEW: Final = timedelta(minutes=5)
+MODEL_OF: Final = {"auth": "approval", "routing": "routing"}
+
+
+class Decide:
+    """Answers auth, routing and retry requests (`service.ports.Decider`)."""
+
+    def __init__(
+        self, bundles: ActiveBundles, store: FeatureStore, journal: Journal, *, log_vectors: bool = True
+    ) -> None:
+        self._bundles = bundles
+        self._store = store
+        self._journal = journal
+        self._log_vectors = log_vectors
+        self._writing: set[asyncio.Task[bool]] = set()
+
+    async def auth(self, request: AuthRequest, *, deadline: float) -> Decision:
+        """Decide whether and how to send a payment."""
+        answer, vectors, now = await self._decide(request, "auth", deadline)
+        return await self._keep(AuthDecided(decided_at=now, request=request, answer=answer, vectors=vectors), answer)
+
+    async def routing(self, request: RoutingRequest, *, deadline: float) -> Decision:
+        """Decide through which processor to send a payment."""
+        answer, vectors, now = await self._decide(request, "routing", deadline)
+        return await self._keep(RoutingDecided(decided_at=now, request=request, answer=answer, vectors=vectors), answer)
+
+    async def retry(self, request: RetryRequest, *, deadline: float) -> RetryDecision:
+        """Decide whether a decline is worth another try, when, and through which processor."""
+        started = perf_counter_ns()
+        bundle = self._bundles.current
+        now = datetime.now(UTC)
+        degraded: list[str] = []
+        moment = moment_of(request.occurred_at, now, degraded)
+        at = micros(moment)
+        processors = request.processors or bundle.processors
+        permit = bundle.policy.permit(request, moment)
+        waits: tuple[int, ...] = ()
+        table: list[list[float]] = []
+        vectors = None
+        if permit.verdict is None and processors:
+            waits = bundle.policy.waits(permit)
+            states = await self._read(request, processors, deadline, degraded)
+            rows = _rows(bundle, request, at, states, processors)
+            matrix = bundle.plan.retry_rows(rows, request, at, processors, waits)
+            flat = self._score(bundle, "retry", matrix, degraded)
+            width = len(processors)
+            if flat is None:
+                prior = bundle.scorer.prior("retry", f"{request.card_network}|{request.decline.response_code or ''}")
+                flat = [prior] * (len(waits) * width)
+            table = [flat[row : row + width] for row in range(0, len(flat), width)]
+            vectors = self._vectors(rows, processors)
+        choice = bundle.policy.plan(request, permit, processors, waits, table, moment)
+        answer = RetryDecision(
+            decision_id=_new_id(),
+            payment_id=request.payment_id,
+            attempt=request.attempt,
+            should_retry=choice.should_retry,
+            verdict=choice.verdict,
+            retry_at=choice.retry_at,
+            wait_seconds=choice.wait_seconds,
+            processor=choice.processor,
+            success_probability=choice.success_probability,
+            expected_value_minor=choice.expected_value_minor,
+            rules=choice.rules,
+            quota=choice.quota,
+            reasons=choice.reasons,
+            degraded=tuple(degraded),
+            bundle_version=bundle.manifest.version,
+            policy_version=bundle.policy.policy_version,
+            latency_us=(perf_counter_ns() - started) // 1000,
+        )
+        if choice.should_retry:
+            # The retry will be the next attempt of this payment; it counts when its outcome is reported.
+            later = at + (choice.wait_seconds or 0) * 1_000_000
+            record = of_payment(request, choice.processor, later, counted=False)
+            self._remember(record, request.payment_id, request.attempt + 1, answer.decision_id)
+        return await self._keep(RetryDecided(decided_at=now, request=request, answer=answer, vectors=vectors), answer)
+
+    async def close(self) -> None:
+        """Wait for the writes under way."""
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=2.0)
+
+    async def _decide(
+        self, request: AuthRequest | RoutingRequest, kind: Literal["auth", "routing"], deadline: float
+    ) -> tuple[Decision, LoggedVectors | None, datetime]:
+        started = perf_counter_ns()
+        bundle = self._bundles.current
+        now = datetime.now(UTC)
+        degraded: list[str] = []
+        moment = moment_of(request.occurred_at, now, degraded)
+        at = micros(moment)
+        processors = request.processors or bundle.processors
+        states = await self._read(request, processors, deadline, degraded)
+        rows = _rows(bundle, request, at, states, processors)
+        approval = self._score(bundle, MODEL_OF[kind], rows, degraded) if processors else []
+        if approval is None:
+            approval = [_approval_prior(bundle, MODEL_OF[kind], request, name) for name in processors]
+        risks = self._score(bundle, "risk", rows[:1], degraded)
+        risk = bundle.scorer.prior("risk") if risks is None else risks[0]
+        choice = bundle.policy.choose(
+            request, processors, approval, risk, kind=kind, now=moment, degraded=tuple(degraded)
+        )
+        answer = Decision(
+            decision_id=_new_id(),
+            payment_id=request.payment_id,
+            attempt=request.attempt,
+            action=choice.action,
+            approval_probability=choice.approval_probability or 0.0,
+            risk_score=risk,
+            risk_tier=choice.risk_tier,
+            processor=choice.processor,
+            ranking=choice.ranking,
+            three_ds=choice.three_ds,
+            exemption=choice.exemption,
+            reasons=choice.reasons,
+            degraded=tuple(degraded),
+            bundle_version=bundle.manifest.version,
+            policy_version=bundle.policy.policy_version,
+            latency_us=(perf_counter_ns() - started) // 1000,
+        )
+        record = of_payment(request, choice.processor, at, counted=choice.processor is not None)
+        self._remember(record, request.payment_id, request.attempt, answer.decision_id)
+        return answer, self._vectors(rows, processors), now
+
+    async def _read(
+        self, request: Payment, processors: tuple[str, ...], deadline: float, degraded: list[str]
+    ) -> States:
+        keys = StateKeys(request.card_token, request.merchant_id, request.card_bin, request.issuer_country, processors)
+        try:
+            return await self._store.read(keys, deadline=deadline)
+        except StoreTimeout:
+            degraded.append("features:store_timeout")
+        except StoreError:
+            degraded.append("features:store_unavailable")
+        return NOTHING_KNOWN
+
+    def _score(self, bundle: Bundle, model: str, rows: Matrix, degraded: list[str]) -> list[float] | None:
+        """Return the model's probabilities; None when the bundle has no such model, or when it failed."""
+        if not bundle.scorer.trained(model):
+            return None
+        try:
+            return bundle.scorer.probability(model, rows)
+        except ModelFailed as error:
+            log.error("%s", error)  # noqa: TRY400  (the cause is in the message, the rows must not be logged)
+            degraded.append(f"model:{model}_failed")
+            return None
+
+    def _vectors(self, rows: Matrix, processors: tuple[str, ...]) -> LoggedVectors | None:
+        if not self._log_vectors:
+            return None
+        return LoggedVectors(fingerprint=FINGERPRINT, processors=processors, rows=rows.tobytes())
+
+    def _remember(self, record: DecisionRecord, payment_id: str, attempt: int, decision_id: str) -> None:
+        """Count the attempt and keep its record, while the journal makes the answer durable."""
+        updates = record.updates([record.attempt()], record.processor) if record.counted else []
+        keys = (by_decision(decision_id), by_attempt(payment_id, attempt))
+        writing = asyncio.ensure_future(
+            self._store.decided(attempt_event(payment_id, attempt), updates, keys, encode(record), TTL_SECONDS)
+        )
+        self._writing.add(writing)
+        writing.add_done_callback(self._written)
+
+    def _written(self, writing: asyncio.Task[bool]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            log.warning("an attempt was decided but not counted: %s", error)
+
+    async def _keep(self, event: JournalEvent, answer: Answer) -> Answer:
+        """Return the answer once it is durable; one that cannot be kept says so."""
+        try:
+            await self._journal.append(event)
+        except JournalUnavailable:
+            return msgspec.structs.replace(answer, degraded=(*answer.degraded, "journal"))
+        return answer
+
+
+def moment_of(occurred_at: datetime | None, now: datetime, degraded: list[str]) -> datetime:
+    """Return when something happened: as told, or now; never later than clocks may differ.
+
+    A time from the future would push the present out of every window, so it counts as now, and the answer says so.
+    """
+    if occurred_at is None:
+        return now
+    if occurred_at > now + CLOCK_SKEW:
+        degraded.append("clock:occurred_in_future")
+        return now
+    return occurred_at
+
+
+def _rows(bundle: Bundle, request: Payment, at: int, states: States, processors: tuple[str, ...]) -> Matrix:
+    """Return one feature row per candidate."""
+    views = {
+        "card": open_view("card", states.card),
+        "merchant": open_view("merchant", states.merchant),
+        "bin": open_view("bin", states.bin),
+        "issuer": open_view("issuer", states.issuer),
+    }
+    blobs = states.processors or (None,) * len(processors)
+    candidates = [(name, open_view("processor", blob)) for name, blob in zip(processors, blobs, strict=True)]
+    return bundle.plan.rows(request, at, views, candidates)
+
+
+def _approval_prior(bundle: Bundle, model: str, request: Payment, processor: str) -> float:
+    return bundle.scorer.prior(model, f"{processor}|{request.card_network}", processor)
+
+
+def _new_id() -> str:
+    return "d_" + secrets.token_hex(12).translate(_LETTERS)

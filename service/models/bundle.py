@@ -1,0 +1,86 @@
+"""One bundle, verified and ready to decide with.
+
+This module must not know which bundle is the active one.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from contracts.bundle import FORMAT, Manifest
+from features.assemble import Plan
+from features.catalog import FINGERPRINT, NAMES
+from service.errors import BundleRefused
+from service.models.scorer import Scorer, load_models
+from service.policy.errors import PolicyError
+from service.policy.policy import Policy
+from service.policy.rules import Rules
+
+MANIFEST: Final = "manifest.json"
+
+
+class Bundle(NamedTuple):
+    """Everything one decision needs of a bundle, made ready once."""
+
+    manifest: Manifest
+    plan: Plan
+    scorer: Scorer
+    policy: Policy
+    processors: tuple[str, ...]
+
+
+def load(folder: Path, rules: Rules) -> Bundle:
+    """Verify a bundle and make it ready: files, checksums, fingerprint, golden rows, policy.
+
+    Raises
+    ------
+    BundleRefused
+        Saying what was expected and what was found; nothing is half loaded.
+    """
+    manifest = _manifest(folder)
+    if manifest.format != FORMAT:
+        raise BundleRefused(str(folder), f"expected format {FORMAT}, got {manifest.format}")
+    if manifest.feature_fingerprint != FINGERPRINT:
+        reason = f"it was made for the features {manifest.feature_fingerprint}, this service has {FINGERPRINT}"
+        raise BundleRefused(str(folder), reason)
+    if manifest.features != NAMES:
+        raise BundleRefused(str(folder), "its feature names are not those of the catalog, in order")
+    missing = [name for name in ("approval", "risk", "routing", "retry") if name not in manifest.models]
+    if missing:
+        raise BundleRefused(str(folder), f"expected four models, {', '.join(missing)} missing from the manifest")
+    models = load_models(folder, manifest, _graphs(folder, manifest))
+    try:
+        plan = Plan(manifest.encodings)
+        policy = Policy.compile(manifest, rules)
+    except (ValueError, PolicyError) as error:
+        raise BundleRefused(str(folder), str(error)) from error
+    return Bundle(manifest, plan, Scorer(manifest, models), policy, tuple(manifest.processors))
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except OSError as error:
+        raise BundleRefused(str(folder), f"its {MANIFEST} cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise BundleRefused(str(folder), f"its {MANIFEST} is not a manifest: {error}") from error
+
+
+def _graphs(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    graphs = {}
+    for name, entry in manifest.models.items():
+        if entry.file is None:
+            continue
+        try:
+            # Only the name: a manifest must not reach outside its folder.
+            graph = (folder / Path(entry.file).name).read_bytes()
+        except OSError as error:
+            raise BundleRefused(str(folder), f"{entry.file} cannot be read: {error.strerror}") from error
+        found = hashlib.sha256(graph).hexdigest()
+        if found != entry.sha256:
+            reason = f"{entry.file} was altered: expected sha256 {entry.sha256}, got {found}"
+            raise BundleRefused(str(folder), reason)
+        graphs[name] = graph
+    return graphs

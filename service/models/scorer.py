@@ -1,0 +1,114 @@
+"""The four models of one bundle in memory: rows in, probabilities out.
+
+This module must not know where a bundle lies or what an answer is made of.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from contracts.bundle import Manifest, ModelEntry
+from features.assemble import Matrix
+from features.catalog import POSITION
+from service.errors import BundleRefused, ModelFailed
+
+GOLDEN_TOLERANCE: Final = 1e-5
+"""How far this machine's answer to a golden row may be from the trainer's."""
+
+
+class Model:
+    """One ONNX graph in one thread; answers a calibrated probability per row."""
+
+    __slots__ = ("_columns", "_name", "_run")
+
+    def __init__(self, name: str, entry: ModelEntry, graph: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._name = name
+        self._run: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run
+        self._columns = np.array([POSITION[each] for each in entry.inputs], dtype=np.intp)
+
+    def probability(self, rows: Matrix) -> list[float]:
+        """Return one probability per row of the catalog's vector.
+
+        Raises
+        ------
+        ModelFailed
+            When the graph raises, or answers something that is no probability.
+        """
+        return self.of_inputs(rows.take(self._columns, axis=1))
+
+    def of_inputs(self, inputs: Matrix) -> list[float]:
+        """Return one probability per row of this model's own inputs, shape (n, inputs)."""
+        try:
+            answer: npt.NDArray[np.float32] = self._run(["probability"], {"rows": inputs})[0]
+        except Exception as error:  # onnxruntime raises whatever its kernels do
+            raise ModelFailed(self._name, type(error).__name__) from error
+        probabilities: list[float] = answer.tolist()
+        for p in probabilities:
+            if not 0.0 <= p <= 1.0:
+                raise ModelFailed(self._name, "it answered something that is no probability")
+        return probabilities
+
+
+class Scorer:
+    """Every trained model of a bundle by name; one that is not here is answered by its prior."""
+
+    __slots__ = ("_models", "_overall", "_priors")
+
+    def __init__(self, manifest: Manifest, models: dict[str, Model]) -> None:
+        self._models = models
+        self._priors = manifest.priors
+        self._overall = {name: entry.prior for name, entry in manifest.models.items()}
+
+    def trained(self, name: str) -> bool:
+        """Tell whether the bundle has this model."""
+        return name in self._models
+
+    def probability(self, name: str, rows: Matrix) -> list[float]:
+        """Return the model's probability per row; see `Model.probability`."""
+        return self._models[name].probability(rows)
+
+    def prior(self, name: str, *keys: str) -> float:
+        """Return the most specific prior there is: the first of `keys` that is known, else the overall rate."""
+        table = self._priors.get(name, {})
+        for key in keys:
+            if key in table:
+                return table[key]
+        return self._overall[name]
+
+
+def load_models(folder: Path, manifest: Manifest, graphs: dict[str, bytes]) -> dict[str, Model]:
+    """Open every graph and hold it to its golden rows; that also warms it.
+
+    Raises
+    ------
+    BundleRefused
+        When a graph cannot be opened, or does not answer as it did for the trainer.
+    """
+    models = {}
+    for name, graph in graphs.items():
+        entry = manifest.models[name]
+        try:
+            model = Model(name, entry, graph)
+            rows = np.array(entry.golden_rows, dtype=np.float32).reshape(-1, len(entry.inputs))
+            answers = model.of_inputs(rows) if len(rows) else []
+        except ModelFailed as error:
+            raise BundleRefused(str(folder), str(error)) from error
+        except KeyError as error:
+            raise BundleRefused(
+                str(folder), f"the {name} model wants a feature that is not in the catalog: {error}"
+            ) from error
+        except Exception as error:  # onnxruntime's own tree is not exported
+            raise BundleRefused(str(folder), f"the {name} model cannot be opened: {type(error).__name__}") from error
+        off = max((abs(a - b) for a, b in zip(answers, entry.golden_expected, strict=True)), default=0.0)
+        if off > GOLDEN_TOLERANCE:
+            reason = f"the {name} model is {off:.2e} off on its golden rows, allowed {GOLDEN_TOLERANCE:.0e}"
+            raise BundleRefused(str(folder), reason)
+        models[name] = model
+    return models

@@ -1,0 +1,94 @@
+"""The record of a decision in the store: which entities an outcome of its attempt is counted for.
+
+An outcome names a decision or an attempt, not a card; this small record joins the two. This module must not know where
+records are kept.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from contracts.payment import Payment
+from features.increment import Increment, attempt_increment
+from service.store.base import Update
+
+TTL_SECONDS: Final = 7 * 86_400
+"""How long a record is kept; an outcome that comes later is matched through the journal."""
+
+
+class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
+    """The entities of one attempt. `counted` says whether the attempt itself was counted when it was decided."""
+
+    card: str
+    merchant: str
+    bin: str | None
+    issuer: str
+    processor: str | None
+    amount_minor: int
+    at: int
+    counted: bool
+
+    def updates(self, increments: Sequence[Increment], processor: str | None) -> list[Update]:
+        """Return `increments` for each entity of the attempt; `processor` is the one it went through."""
+        keys = (
+            ("card", self.card),
+            ("merchant", self.merchant),
+            ("bin", self.bin),
+            ("issuer", self.issuer),
+            ("processor", processor),
+        )
+        return [Update(kind, key, increment) for kind, key in keys if key is not None for increment in increments]
+
+    def attempt(self) -> Increment:
+        """Return what the attempt itself adds."""
+        return attempt_increment(self.at, self.amount_minor)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DecisionRecord).decode
+
+
+def of_payment(request: Payment, processor: str | None, at: int, *, counted: bool) -> DecisionRecord:
+    """Return the record of a decided payment."""
+    return DecisionRecord(
+        request.card_token,
+        request.merchant_id,
+        request.card_bin,
+        request.issuer_country,
+        processor,
+        request.amount_minor,
+        at,
+        counted,
+    )
+
+
+def encode(record: DecisionRecord) -> bytes:
+    """Return a record as the bytes a store keeps."""
+    return _encode(record)
+
+
+def decode(content: bytes) -> DecisionRecord | None:
+    """Return the record in `content`; None for one that cannot be read, which then counts as not there."""
+    try:
+        return _decode(content)
+    except msgspec.DecodeError:
+        return None
+
+
+def attempt_event(payment_id: str, attempt: int) -> str:
+    """Return the id under which an attempt counts once.
+
+    >>> attempt_event("p:1", 2)
+    'a:2:p:1'
+    """
+    return f"a:{attempt}:{payment_id}"
+
+
+def outcome_event(kind: str, payment_id: str, attempt: int) -> str:
+    """Return the id under which a result counts once.
+
+    >>> outcome_event("chargeback", "p:1", 2)
+    'o:chargeback:2:p:1'
+    """
+    return f"o:{kind}:{attempt}:{payment_id}"
