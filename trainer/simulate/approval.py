@@ -88,6 +88,12 @@ def next_attempt(world: "World", payments: Payments, declined: Declined, at_us: 
     return np.minimum(issuer, 1.0), passing
 
 
+def carry(world: "World", payments: Payments, declined: Declined, processor: Array, at_us: Array) -> Array:
+    """Return ``Declined.passed`` after one more failure through `processor` at `at_us`."""
+    alone = world.processors.passing(payments.cell, world.calendar.bins(at_us))[np.arange(len(payments)), processor]
+    return np.where(declined.cause >= FIRST_PROCESSOR_CAUSE, np.maximum(alone, declined.passed), alone)
+
+
 def _between(table: Array, cause: Array, knot: Array, along: Array) -> Array:
     low = table[cause, knot - 1]
     interpolated: Array = low + (table[cause, knot] - low) * along

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -127,9 +127,8 @@ def write_chunk(plan: Plan, chunk: int, parts: int, folder: Path) -> tuple[int, 
     return len(attempts.row), int((attempts.fate.status == APPROVED).sum())
 
 
-@cache
+@lru_cache(maxsize=1)
 def _cached_world(plan: Plan) -> World:
-    pa.set_cpu_count(1)
     return world_of(plan)
 
 
@@ -140,7 +139,7 @@ def _counts(plan: Plan, parts: int, folder: Path, workers: int) -> Iterator[tupl
         return
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=pa.set_cpu_count, initargs=(1,)) as pool:
             numbers = range(parts)
             yield from pool.map(write_chunk, [plan] * parts, numbers, [parts] * parts, [folder] * parts)
     except BrokenProcessPool as error:

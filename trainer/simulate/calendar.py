@@ -9,14 +9,16 @@ from typing import Final
 
 import numpy as np
 
-from trainer.simulate.facts import BIN_US, BINS_A_DAY, DAY_US, UTC_OFFSET_HOURS, Array, slots
 from trainer.simulate.cards import Cards
+from trainer.simulate.facts import BIN_US, BINS_A_DAY, DAY_US, UTC_OFFSET_HOURS, Array, slots
 from trainer.simulate.merchants import Merchants
 
 MERCHANT_SLOTS: Final = 16_384
 _VOLUME: Final = np.array(
-    [0.34, 0.22, 0.15, 0.12, 0.11, 0.15, 0.28, 0.5, 0.75, 0.95, 1.08, 1.15]
-    + [1.2, 1.18, 1.15, 1.13, 1.14, 1.18, 1.25, 1.32, 1.35, 1.22, 0.9, 0.57]
+    (
+        *(0.34, 0.22, 0.15, 0.12, 0.11, 0.15, 0.28, 0.5, 0.75, 0.95, 1.08, 1.15),
+        *(1.2, 1.18, 1.15, 1.13, 1.14, 1.18, 1.25, 1.32, 1.35, 1.22, 0.9, 0.57),
+    )
 )
 _WEEKDAY: Final = np.array([1.0, 0.97, 0.98, 1.0, 1.08, 1.05, 0.92])
 _BINS_AN_HOUR: Final = 6
@@ -61,7 +63,9 @@ class Calendar:
         by_hour = merchants.weight[:, None] * _VOLUME[(hours[None, :] + offsets[:, None]) % 24]
         weekday = _WEEKDAY[(start.weekday() + np.arange(days)) % 7]
         curve = by_hour.sum(axis=0)
-        smooth = np.interp(np.arange(BINS_A_DAY) / _BINS_AN_HOUR - 0.5, np.arange(-1, 25), curve[np.arange(-1, 25) % 24])
+        smooth = np.interp(
+            np.arange(BINS_A_DAY) / _BINS_AN_HOUR - 0.5, np.arange(-1, 25), curve[np.arange(-1, 25) % 24]
+        )
         volume = (weekday[:, None] * smooth[None, :]).ravel()
         merchant_at = np.stack([slots(by_hour[:, hour], MERCHANT_SLOTS) for hour in range(24)]).astype(np.int32)
         return cls(
@@ -78,7 +82,8 @@ class Calendar:
         low, high = np.interp([start_us, end_us], self.edges_us, self.mass)
         waits = np.cumsum(rng.standard_exponential(count + 1))
         drawn = np.interp(low + waits[:-1] * ((high - low) / waits[-1]), self.mass, self.edges_us)
-        return np.clip(drawn.astype(np.int64), start_us, max(end_us - 1, start_us))
+        clipped: Array = np.clip(drawn.astype(np.int64), start_us, max(end_us - 1, start_us))
+        return clipped
 
     def split(self, end_us: int, parts: int) -> list[int]:
         """Return the `parts` + 1 times that cut [0, end_us) into slices of equal expected volume."""
@@ -87,11 +92,13 @@ class Calendar:
 
     def bins(self, at_us: Array) -> Array:
         """Return the bin of each time, the last one for times beyond the calendar, int64."""
-        return np.minimum(at_us // BIN_US, len(self.attack_at) - 1)
+        clipped: Array = np.minimum(at_us // BIN_US, len(self.attack_at) - 1)
+        return clipped
 
     def day(self, at_us: Array) -> Array:
         """Return the day of each time, the last one for times beyond the calendar, int64."""
-        return np.minimum(at_us // DAY_US, len(self.day_of_month) - 1)
+        clipped: Array = np.minimum(at_us // DAY_US, len(self.day_of_month) - 1)
+        return clipped
 
 
 def _attacks(seed: int, days: int, merchants: Merchants, cards: Cards) -> tuple[Array, Array, Array, Array, Array]:

@@ -4,6 +4,7 @@ This module must not know merchants, processors or time.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -92,7 +93,7 @@ class Cards:
         country_first = np.searchsorted(country_of_bin[bin_index], np.arange(countries + 1))
         issuer_effect = rng.normal(0.0, 0.25, ISSUERS)
         effect = issuer_effect[issuer] + _NETWORK_EFFECT[network[bin_index]] + _FUNDING_EFFECT[funding[bin_index]]
-        order = np.concatenate([rng.permutation(np.arange(a, b)) for a, b in zip(country_first, country_first[1:])])
+        order = np.concatenate([rng.permutation(np.arange(a, b)) for a, b in pairwise(country_first)])
         return cls(
             country_of_bin[bin_index].astype(np.int8),
             network[bin_index].astype(np.int8),

@@ -10,7 +10,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainer.simulate import batch
+import msgspec
+
+from trainer.simulate import batch, live
 from trainer.simulate.errors import SimulateError
 from trainer.simulate.world import START
 
@@ -28,12 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cards", type=int, default=50_000, help="default 50,000")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default 2)")
     parser.add_argument("--force", action="store_true", help="replace DIR when it holds something")
-    live = parser.add_argument_group("live mode")
-    live.add_argument("--world", type=Path, metavar="DIR", help="take seed, days, ... from a simulated history")
-    live.add_argument("--rate", type=float, default=1000.0, help="payments a second (default 1,000)")
-    live.add_argument("--seconds", type=float, default=60.0, help="for how long (default 60)")
-    live.add_argument("--connections", type=int, default=64, help="at most so many at once (default 64)")
-    live.add_argument("--per-day", type=float, help="simulated payments a day (default: the history's)")
+    driving = parser.add_argument_group("live mode")
+    driving.add_argument("--run", type=int, default=0, help="another number gives other payments (default 0)")
+    driving.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+    driving.add_argument("--world", type=Path, metavar="DIR", help="take seed, days, ... from a simulated history")
+    driving.add_argument("--rate", type=float, default=1000.0, help="payments a second (default 1,000)")
+    driving.add_argument("--seconds", type=float, default=60.0, help="for how long (default 60)")
+    driving.add_argument("--connections", type=int, default=64, help="at most so many at once (default 64)")
+    driving.add_argument("--per-day", type=float, help="simulated payments a day (default: the history's)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,5 +91,37 @@ def _plan(arguments: argparse.Namespace) -> batch.Plan:
 
 
 def _live(arguments: argparse.Namespace, plan: batch.Plan) -> int:
-    from trainer.simulate import live
+    payments = arguments.payments or round(arguments.rate * arguments.seconds)
+    report = asyncio.run(
+        live.drive(
+            arguments.live,
+            world=batch.world_of(plan),
+            payments=payments,
+            rate=arguments.rate,
+            per_day=arguments.per_day or plan.payments / plan.days,
+            connections=arguments.connections,
+            run=arguments.run,
+        )
+    )
+    if arguments.report is not None:
+        arguments.report.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    sys.stdout.write(_rendered(report))
     return 0
+
+
+def _rendered(report: live.LiveReport) -> str:
+    latency = report.latency_ms
+    lines = [
+        f"{report.payments:,} payments at {report.rate:,.0f}/s, {report.requests:,} requests in {report.seconds:.1f} s",
+        f"auth latency p50 {latency.p50:.1f} ms, p95 {latency.p95:.1f} ms, p99 {latency.p99:.1f} ms",
+        f"HTTP 5xx {report.http_5xx}, degraded {report.degraded}, kept back {report.declined_unsent}, "
+        f"challenged {report.challenges}",
+        *[f"error {kind}: {count:,}" for kind, count in sorted(report.errors.items())],
+        f"{'policy':<10}{'approval':>10}{'first':>9}{'honest':>9}{'margin':>10}{'attempts':>10}{'fraud':>7}",
+    ]
+    for name, result in report.policies.items():
+        lines.append(
+            f"{name:<10}{result.approval:>10.2%}{result.first_approval:>9.2%}{result.honest_approval:>9.2%}"
+            f"{result.margin_minor / 100:>10.3f}{result.attempts:>10.3f}{result.fraud_approved:>7}"
+        )
+    return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ _WORD: Final = 2**64
 
 def mix(values: Array) -> Array:
     """Return the finaliser of splitmix64 (Steele, Lea and Flood, 2014) over an array of uint64."""
-    z = values ^ (values >> _S30)
+    z: Array = values ^ (values >> _S30)
     z *= _M1
     z ^= z >> _S27
     z *= _M2

@@ -71,8 +71,8 @@ CAUSES: Final = (
     "technical",
     "timeout",
 )
-NONE, FUNDS, LIMIT, HONOR, SUSPICION, LOST, CLOSED, EXPIRED, DATA, AUTHENTICATION, REFUSED, TECHNICAL, TIMED_OUT = range(
-    13
+NONE, FUNDS, LIMIT, HONOR, SUSPICION, LOST, CLOSED, EXPIRED, DATA, AUTHENTICATION, REFUSED, TECHNICAL, TIMED_OUT = (
+    range(13)
 )
 FIRST_PROCESSOR_CAUSE: Final = REFUSED
 """Causes from here on lie with the processor; those before it lie with the issuer or the customer."""
@@ -160,7 +160,7 @@ WAIT_KNOTS: Final = np.log1p(np.array([0, 300, 3_600, 21_600, 86_400, 259_200, 6
 RECOVERY: Final = np.array(
     [
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
-        [0.014, 0.017, 0.035, 0.085, 0.14, 0.17, 0.20],
+        [0.014, 0.017, 0.035, 0.085, 0.14, 0.16, 0.165],
         [0.015, 0.020, 0.05, 0.14, 0.30, 0.33, 0.35],
         [0.022, 0.027, 0.04, 0.08, 0.10, 0.11, 0.11],
         [0.004, 0.005, 0.01, 0.02, 0.025, 0.03, 0.03],
@@ -169,9 +169,9 @@ RECOVERY: Final = np.array(
         [0.010, 0.020, 0.025, 0.03, 0.04, 0.05, 0.07],
         [0.050, 0.060, 0.05, 0.05, 0.05, 0.05, 0.05],
         [0.020, 0.020, 0.02, 0.03, 0.03, 0.03, 0.03],
-        [0.66, 0.65, 0.64, 0.64, 0.65, 0.65, 0.65],
-        [0.66, 0.65, 0.65, 0.67, 0.70, 0.70, 0.70],
-        [0.66, 0.65, 0.65, 0.67, 0.70, 0.70, 0.70],
+        [0.66, 0.65, 0.64, 0.64, 0.62, 0.60, 0.60],
+        [0.66, 0.65, 0.65, 0.66, 0.66, 0.64, 0.62],
+        [0.66, 0.65, 0.65, 0.66, 0.66, 0.64, 0.62],
     ]
 )
 """How likely the issuer says yes to the next attempt, by cause of the decline before (row) and wait (knot)."""

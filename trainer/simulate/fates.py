@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from trainer.simulate.world import World
 
 FRAUD_CHARGED_BACK: Final = 0.75
-_FRAUD_WITH_3DS: Final = 0.15
-_FRIENDLY: Final = 0.0015
+FRAUD_WITH_3DS: Final = 0.15
+FRIENDLY: Final = 0.0015
 _LATE: Final = 0.0008
 _TIMEOUT_MS: Final = 30_000
 _STEPS: Final = 4096
@@ -138,7 +138,9 @@ def settle(
     settled_us = at_us + latency_ms * 1000
     late = np.flatnonzero(timed_out | (draw < _LATE))
     latency_ms[late] = _TIMEOUT_MS
-    settled_us[late] = at_us[late] + (300 + uniform(payments.key[late], attempt, 6) * 21_300).astype(np.int64) * 1_000_000
+    settled_us[late] = (
+        at_us[late] + (300 + uniform(payments.key[late], attempt, 6) * 21_300).astype(np.int64) * 1_000_000
+    )
     chargeback_us = _chargebacks(payments, attempt, at_us, approved)
     return Fate(status, code, advice, cause, latency_ms, settled_us, chargeback_us)
 
@@ -178,11 +180,15 @@ def _causes(
     return np.where(said_yes[failed], side, cause)
 
 
+def charged_back(is_fraud: Array, with_3ds: Array) -> Array:
+    """Return the true probability that an approved payment is charged back; 3DS shifts most fraud to the issuer."""
+    fraud = np.where(with_3ds, FRAUD_CHARGED_BACK * FRAUD_WITH_3DS, FRAUD_CHARGED_BACK)
+    return np.where(is_fraud, fraud, FRIENDLY)
+
+
 def _chargebacks(payments: Payments, attempt: int, at_us: Array, approved: Array) -> Array:
     draw = uniform(payments.key, attempt, 12)
-    comes = np.flatnonzero(approved & (draw < np.where(payments.is_fraud, FRAUD_CHARGED_BACK, _FRIENDLY)))
-    spared = payments.is_fraud[comes] & payments.with_3ds[comes] & (draw[comes] > _FRAUD_WITH_3DS)
-    comes = comes[~spared]
+    comes = np.flatnonzero(approved & (draw < charged_back(payments.is_fraud, payments.with_3ds)))
     step = (uniform(payments.key[comes], attempt, 13) * _STEPS).astype(np.int64)
     chargeback_us = np.full(len(approved), -1, dtype=np.int64)
     chargeback_us[comes] = at_us[comes] + (_DELAY_DAYS[step] * DAY_US).astype(np.int64)

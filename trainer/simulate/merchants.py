@@ -71,7 +71,9 @@ class Merchants:
             weight / weight.sum(),
             (np.log(facts.SEGMENT_AMOUNT[segment]) + spread).astype(np.float32),
             rng.uniform(0.5, 0.95, count).astype(np.float32),
-            np.clip(facts.SEGMENT_MERCHANT_INITIATED[segment] * rng.uniform(0.7, 1.2, count), 0, 0.95).astype(np.float32),
+            np.clip(facts.SEGMENT_MERCHANT_INITIATED[segment] * rng.uniform(0.7, 1.2, count), 0, 0.95).astype(
+                np.float32
+            ),
             np.where(sca, rng.uniform(0.3, 0.6, count), rng.uniform(0.0, 0.05, count)).astype(np.float32),
             (facts.SEGMENT_ABROAD[segment] * rng.uniform(0.7, 1.3, count)).astype(np.float32),
             (facts.SEGMENT_FRAUD[segment] * rng.uniform(0.6, 1.4, count)).astype(np.float32),

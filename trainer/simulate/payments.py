@@ -27,7 +27,7 @@ NIGHT: Final = (
     0.5 - 0.5 * np.cos(np.pi * np.where(_SINCE_BEST < 15.0, _SINCE_BEST / 15.0, (24.0 - _SINCE_BEST) / 9.0))
 ).astype(np.float32)
 """0 at 15 h, 1 at 06 h of the shop's standard time (14 h and 05 h UTC in Central Europe), by ten minutes."""
-NIGHT_EFFECT: Final = 2.5
+NIGHT_EFFECT: Final = 2.85
 _SINCE_PAYDAY: Final = (0.95 * ((np.arange(-31, 32) % 30) / 30.0) - 0.5).astype(np.float32)
 BLOCKED: Final = 0.985
 """How often the issuer refuses a card that is lost, closed or expired."""
@@ -200,7 +200,7 @@ def _cards(
     regular = rng.random(len(country), dtype=np.float32) < _REGULAR
     begin, width = world.merchants.circle_begin[merchant], world.merchants.circle_width[merchant]
     rank = np.where(regular, begin + skewed * width, skewed)
-    card = cards.order[low + ((rank - (rank >= 1.0)) * size).astype(np.int64)]
+    card: Array = cards.order[low + ((rank - (rank >= 1.0)) * size).astype(np.int64)]
     rows = np.flatnonzero(rng.random(len(country), dtype=np.float32) < world.merchants.abroad[merchant])
     card[rows] = (drawn[rows] * len(cards.country)).astype(np.int32)
     rows = np.flatnonzero(is_attack)
@@ -232,13 +232,13 @@ def _scores(
     trust = _sigmoid(1.4 - 0.5 * risk + 0.8 * noise[1] - 1.3 * is_fraud.astype(np.float32))
     score[draw < 5] = np.nan
     trust[merchant_initiated | (draw > 240)] = np.nan
-    return np.rint(score * 1000.0) / np.float32(1000.0), np.rint(trust * 1000.0) / np.float32(1000.0)
+    return score, trust
 
 
 def _ip_country(rng: np.random.Generator, home: Array, is_fraud: Array, merchant_initiated: Array) -> Array:
     draw = rng.random(len(home), dtype=np.float32)
     elsewhere = np.flatnonzero(draw < np.where(is_fraud, np.float32(0.45), np.float32(0.02)))
-    seen = home.copy()
+    seen: Array = home.copy()
     seen[elsewhere] = rng.integers(0, len(facts.COUNTRIES), len(elsewhere))
     seen[merchant_initiated] = -1
     return seen

@@ -63,9 +63,7 @@ class Processors:
         share[:, 1] += _SURCHARGE_ABROAD
         share[2] += _SURCHARGE_AMEX
         pressure, outage = _pressure(seed, days)
-        return cls(
-            0.045 * np.exp(log_loss.reshape(-1, _COUNT)), pressure, outage, fees[:, 0], fees[:, 2], share
-        )
+        return cls(0.045 * np.exp(log_loss.reshape(-1, _COUNT)), pressure, outage, fees[:, 0], fees[:, 2], share)
 
     def scaled(self, spread: float, factor: float) -> "Processors":
         """Return the processors with every base loss raised to `spread` and then multiplied by `factor`."""

@@ -3,15 +3,15 @@
 This module must not know files; its fates come from hashed draws, so they do not depend on order or process.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from trainer.simulate.approval import Declined, first_attempt, next_attempt
+from trainer.simulate.approval import Declined, carry, first_attempt, next_attempt
 from trainer.simulate.calibration import choose
 from trainer.simulate.draws import uniform
-from trainer.simulate.facts import AUTHENTICATION, FIRST_PROCESSOR_CAUSE, HARD, NONE, PROCESSORS, Array, slots
+from trainer.simulate.facts import AUTHENTICATION, HARD, NONE, PROCESSORS, Array, slots
 from trainer.simulate.fates import Fate, settle
 from trainer.simulate.payments import Payments
 
@@ -117,16 +117,16 @@ def _next(
     propensity = np.where(other < SAME_PROCESSOR, SAME_PROCESSOR, (1 - SAME_PROCESSOR) / (count - 1))
     stepped_up = (cause == AUTHENTICATION) & ~payments.merchant_initiated & (uniform(payments.key, number, 11) < 0.3)
     with_3ds = last.with_3ds[rows] | stepped_up
+    payments = replace(payments, with_3ds=with_3ds)
     declined = Declined(cause, before, passed[rows], np.full(len(rows), number), wait_s, with_3ds)
     issuer, passing = next_attempt(world, payments, declined, at_us)
     now_passed = passing[np.arange(len(rows)), processor]
-    alone = world.processors.passing(payments.cell, world.calendar.bins(at_us))[np.arange(len(rows)), processor]
     fate = settle(world, payments, number, processor, issuer, now_passed, at_us, cause)
     approval = passing * issuer[:, None]
     best = _best(world, payments, approval, margin_share)
     attempt = np.full(len(rows), number, dtype=np.int64)
     wave = Attempts(row, attempt, at_us, processor, propensity, with_3ds, approval.astype(np.float32), best, fate)
-    return wave, np.where(cause >= FIRST_PROCESSOR_CAUSE, np.maximum(alone, passed[rows]), alone)
+    return wave, carry(world, payments, declined, processor, at_us)
 
 
 def _best(world: "World", payments: Payments, approval: Array, margin_share: float) -> Array:
@@ -146,4 +146,4 @@ def _merge(waves: list[Attempts]) -> Attempts:
 
     fate = Fate.merge([wave.fate for wave in waves], order)
     names = ("row", "attempt", "at_us", "processor", "propensity", "with_3ds", "approval", "best")
-    return Attempts(*[joined(name) for name in names], fate)
+    return Attempts(**{name: joined(name) for name in names}, fate=fate)
