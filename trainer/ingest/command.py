@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ingest, print the summary, return 0."""
     report = ingest(arguments.mapping, arguments.files, arguments.out, force=arguments.force)
-    print(summary(report, arguments.out))  # noqa: T201
+    print(summary(report, arguments.out))
     return 0
 
 

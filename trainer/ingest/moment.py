@@ -45,11 +45,8 @@ def read_time(steps: Steps, dtype: pl.DataType, time: Time, nulls: tuple[str, ..
     text = steps.keep(cell_text(time.column, dtype, nulls))
     if form in EPOCHS:
         number = scaled(steps, text, pl.lit(EPOCHS[form]))
-        return _dated(
-            steps,
-            _from_epoch(number.value),
-            {"unparsable": text.is_not_null() & ~number.readable.fill_null(value=False)},
-        )
+        unparsable = text.is_not_null() & ~number.readable.fill_null(value=False)
+        return _dated(steps, _from_epoch(number.value), {"unparsable": unparsable}, beyond=~number.fits)
     if form == "iso8601":
         return _iso(steps, text, time)
     return _formatted(steps, text, time, form, where)
@@ -59,8 +56,11 @@ def _from_epoch(microseconds: pl.Expr) -> pl.Expr:
     return microseconds.cast(pl.Datetime("us")).dt.replace_time_zone(_UTC)
 
 
-def _dated(steps: Steps, value: pl.Expr, faults: dict[str, pl.Expr]) -> Reading:
-    return sound(steps, value, {**faults, "out_of_range": (value < FIRST) | (value >= LAST)})
+def _dated(steps: Steps, value: pl.Expr, faults: dict[str, pl.Expr], *, beyond: pl.Expr | None = None) -> Reading:
+    out_of_range = (value < FIRST) | (value >= LAST)
+    if beyond is not None:
+        out_of_range = out_of_range.fill_null(value=False) | beyond
+    return sound(steps, value, {**faults, "out_of_range": out_of_range})
 
 
 def _iso(steps: Steps, text: pl.Expr, time: Time) -> Reading:
@@ -86,10 +86,13 @@ def _iso(steps: Steps, text: pl.Expr, time: Time) -> Reading:
 def _formatted(steps: Steps, text: pl.Expr, time: Time, form: str, where: str) -> Reading:
     aware = "%z" in form or "%:z" in form or "%#z" in form
     try:
+        usable = "%" in form
         pl.Series(["2019-01-01"]).str.to_datetime(form, time_unit="us", strict=False)
-    except pl.exceptions.PolarsError as error:
+    except pl.exceptions.PolarsError:
+        usable = False
+    if not usable:
         msg = f"{where}.format: expected iso8601, epoch_s, epoch_ms, epoch_us or a strptime format, got {form!r}"
-        raise MappingError(msg) from error
+        raise MappingError(msg)
     parsed = steps.keep(text.str.to_datetime(form, time_unit="us", strict=False))
     unparsable = {"unparsable": text.is_not_null() & parsed.is_null()}
     if aware:

@@ -49,11 +49,20 @@ def _originals(source: Source, faulty: pl.DataFrame) -> pl.DataFrame:
 
 
 def _json(row: dict[str, Any]) -> str:
-    readable = {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-    return msgspec.json.encode(readable, enc_hook=str).decode()
+    return msgspec.json.encode(_readable(row), enc_hook=str).decode()
+
+
+def _readable(value: Any) -> Any:
+    """Return a value as JSON can say it: NaN and infinity as text, bytes by their length only."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, dict):
+        return {name: _readable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    return value
 
 
 def _masked(texts: pl.Series) -> pl.Series:

@@ -12,7 +12,7 @@ import polars as pl
 
 NUMBER: Final = r"^([+-]?)0*([0-9]*)(?:\.([0-9]*))?$"
 NOT_FINITE: Final = r"(?i)^[+-]?(nan|inf|infinity)$"
-_DIGITS_MAX: Final = 13  # with four decimals of the currency still within 64 bits
+_DIGITS_MAX: Final = 18  # always within 64 bits
 _WHOLE_FLOAT: Final = 9_007_199_254_740_992.0  # 2 ** 53: up to here a float counts every integer
 
 
@@ -45,7 +45,7 @@ class Reading(msgspec.Struct, frozen=True):
 class Scaled(msgspec.Struct, frozen=True):
     """A decimal number times a power of ten, in integers.
 
-    `readable`: it is a number; `fits`: it has at most 13 digits before the point; `exact`: nothing was cut off;
+    `readable`: it is a number; `fits`: the result has at most 18 digits; `exact`: nothing was cut off;
     `negative`: it is below zero.
     """
 
@@ -91,7 +91,7 @@ def scaled(steps: Steps, text: pl.Expr, digits: pl.Expr, *, rounding: bool = Fal
     fraction = steps.keep(parts.struct.field("3").fill_null("").str.strip_chars_end("0"))
     kept = fraction.str.pad_end(digits, "0").str.slice(0, digits)
     power = digits.replace_strict({n: 10**n for n in range(7)}, default=None, return_dtype=pl.Int64)
-    fits = whole.str.len_chars() <= _DIGITS_MAX
+    fits = whole.str.len_chars() + digits <= _DIGITS_MAX
     value = ("0" + whole).cast(pl.Int64, strict=False) * power + ("0" + kept).cast(pl.Int64, strict=False)
     if rounding:
         value = value + (fraction.str.slice(digits, 1) >= "5").cast(pl.Int64)

@@ -80,12 +80,21 @@ def reading(path: Path) -> Iterator[None]:
         raise HistoryError(msg) from error
 
 
+_KNOWN: Final[dict[str, str]] = {
+    "found more fields": "a row has more fields than the header (is csv.separator or csv.quote right?)",
+    "invalid utf-8": 'it is not UTF-8 (save it as UTF-8, or set csv.encoding = "utf8-lossy")',
+    # These two would repeat the cell.
+    "could not parse": "a quoted cell does not end (is csv.quote right?)",
+    "CSV malformed": "a quoted cell does not end (is csv.quote right?)",
+    "empty CSV": "it is empty",
+}
+
+
 def _sentence(error: Exception) -> str:
     words = mask_text(" ".join(str(error).split())) or type(error).__name__
-    if "found more fields" in words:
-        return "a row has more fields than the header (is csv.separator or csv.quote right?)"
-    if "invalid utf-8" in words.lower():
-        return 'it is not UTF-8 (save it as UTF-8, or set csv.encoding = "utf8-lossy")'
+    for part, sentence in _KNOWN.items():
+        if part in words:
+            return sentence
     return words if len(words) <= 200 else words[:197] + "..."
 
 
@@ -105,6 +114,10 @@ def open_source(path: Path, mapping: Mapping) -> Source:
         schema = dict(frame.collect_schema())
         if not schema:
             msg = f"{path} has no columns"
+            raise HistoryError(msg)
+        twice = [name for name in schema if name.rpartition("_duplicated_")[0] in schema] if form == "csv" else []
+        if twice:
+            msg = f"{path} has two columns named {twice[0].rpartition('_duplicated_')[0]!r}"
             raise HistoryError(msg)
         return Source(path=path, frame=frame.with_row_index(ROW, offset=1), schema=schema)
 
