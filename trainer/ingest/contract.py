@@ -67,10 +67,10 @@ RULES: Final[dict[str, Rule]] = {
 
 
 def complaint(name: str, value: Any) -> str | None:
-    r"""Say why one value may not stand in a column, or None when it may.
+    """Say why one value may not stand in a column, or None when it may.
 
     >>> complaint("currency", "EURO"), complaint("uses_3ds", True), complaint("issuer_country", "UK")
-    ('Expected `str` matching regex \'^[A-Z]{3}$\'', None, "expected an ISO 3166-1 code, got 'UK'")
+    ("Expected `str` matching regex '^[A-Z]{3}$'", None, "expected an ISO 3166-1 code, got 'UK'")
     """
     try:
         msgspec.convert(value, TYPES[name])
