@@ -7,6 +7,7 @@
     ├── MappingError        a mapping file, or a column or value it speaks of, is wrong
     ├── FitError            history from which nothing can be learnt
     ├── ExportError         an ONNX model that does not answer like the model it was made from
+    ├── StoreRefused        a store that cannot be written
     └── BundleError         a bundle that cannot be written, found or activated
 """
 
@@ -33,3 +34,7 @@ class ExportError(TrainerError):
 
 class BundleError(TrainerError):
     """A bundle that cannot be written, found or activated."""
+
+
+class StoreRefused(TrainerError):
+    """A store that cannot be written."""

@@ -1,0 +1,1 @@
+"""The state as of now, from history: so that a new installation does not start cold."""
