@@ -32,6 +32,10 @@ class Decider(Protocol):
         """Decide whether a decline is worth another try."""
         ...
 
+    async def close(self) -> None:
+        """Finish what is under way behind answers already given."""
+        ...
+
 
 class Learner(Protocol):
     """Takes what became of attempts into online state and journal."""
@@ -96,6 +100,16 @@ class Bundles(Protocol):
 
 class Store(Protocol):
     """Online state, as far as the edge needs to know it."""
+
+    async def open(self) -> str | None:
+        """Get ready; return None when all is well, else what is wrong for now.
+
+        Raises
+        ------
+        StoreUnavailable
+            When waiting will not help.
+        """
+        ...
 
     async def ping(self) -> str | None:
         """Return None when the store is well, else what is wrong."""
