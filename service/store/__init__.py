@@ -29,6 +29,7 @@ __all__ = [
     "open_store",
 ]
 
+VARIABLE: Final = "POINTSMAN_STORE"
 KNOWN: Final = (
     "memory://, memory:///path/to/snapshot, redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
 )

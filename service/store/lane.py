@@ -68,8 +68,10 @@ class Lane(Generic[Q, A]):
         Sends the questions, reads the replies, and gives every ask its answer.
     timeout
         Seconds for one exchange and for one caller.
+    weigh
+        How much work a question is.
     most
-        The most questions in one exchange.
+        An exchange takes no further question once it weighs this much.
     """
 
     def __init__(
@@ -78,11 +80,13 @@ class Lane(Generic[Q, A]):
         exchange: Callable[[AbstractConnection, Sequence[Ask[Q, A]]], Awaitable[None]],
         *,
         timeout: float,
+        weigh: Callable[[Q], int],
         most: int,
     ) -> None:
         self._connect = connect
         self._exchange = exchange
         self._timeout = timeout
+        self._weigh = weigh
         self._most = most
         self._waiting: deque[Ask[Q, A]] = deque()
         self._awake: asyncio.Future[None] | None = None
@@ -178,10 +182,12 @@ class Lane(Generic[Q, A]):
 
     def _take(self) -> list[Ask[Q, A]]:
         asks: list[Ask[Q, A]] = []
-        while self._waiting and len(asks) < self._most:
+        weight = 0
+        while self._waiting and weight < self._most:
             ask = self._waiting.popleft()
             if not ask.answer.done():
                 asks.append(ask)
+                weight += self._weigh(ask.question)
         return asks
 
     async def _connected(self) -> AbstractConnection:

@@ -50,6 +50,9 @@ _SCRIPT: Final = files("service.store").joinpath("update.lua").read_bytes()
 _SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
 _INCREMENT: Final = struct.Struct(f"<qB{M}q")
 _MOST_RINGS: Final = 8
+_MOST_KEYS: Final = 1000
+_MOST_COMMANDS: Final = 32
+"""What one exchange may hold, so that it stays well under any timeout: 32 updates keep Redis busy for 2 ms."""
 _MEASURES: Final = str(M).encode()
 
 
@@ -82,7 +85,6 @@ def pool(url: str) -> ConnectionPool:
         socket_timeout=None,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_read_size=262_144,
-        client_name="pointsman",
         max_connections=4,
     )
 
@@ -104,8 +106,8 @@ class RedisStore:
         self._pool = pool(url)
         self._event_ttl_ms = event_ttl_seconds * 1000
         seconds = timeout_ms / 1000
-        self._reads: _Read = Lane(self._connection, _mget, timeout=seconds, most=64)
-        self._writes: _Write = Lane(self._connection, _evalsha, timeout=seconds, most=64)
+        self._reads: _Read = Lane(self._connection, _mget, timeout=seconds, weigh=len, most=_MOST_KEYS)
+        self._writes: _Write = Lane(self._connection, _evalsha, timeout=seconds, weigh=len, most=_MOST_COMMANDS)
 
     async def open(self) -> str | None:
         """Look at the server once: reachable, new enough, not in cluster mode, scripts and keys allowed."""
@@ -146,9 +148,11 @@ class RedisStore:
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
         """Apply events in order, each all or nothing; return for each what `apply` returns."""
-        if not batch:
-            return []
-        return await self._writes.ask([self._arguments(*event) for event in batch], deadline)
+        applied: list[bool] = []
+        for start in range(0, len(batch), _MOST_COMMANDS):
+            part = batch[start : start + _MOST_COMMANDS]
+            applied += await self._writes.ask([self._arguments(*event) for event in part], deadline)
+        return applied
 
     async def decided(
         self,

@@ -1,0 +1,206 @@
+"""What holds for the memory store alone: times to live, bounds, and its snapshot."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from features.clock import SECOND
+from features.increment import attempt_increment
+from features.layout import LAYOUTS
+from features.state import add
+from service.errors import StoreUnavailable
+from service.store import StateKeys, Update, by_attempt
+from service.store.memory import Expiring, MemoryStore
+from service.store.snapshot import MAGIC
+
+START = 1_780_000_000 * SECOND
+CARD = StateKeys("tok_1", record=by_attempt("p_1", 1))
+UPDATES = [
+    Update("card", "tok_1", attempt_increment(START, 5)),
+    Update("processor", "north", attempt_increment(START, 5)),
+]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def filled(path: Path | None = None, **options) -> MemoryStore:
+    store = MemoryStore(path, **options)
+    await store.open()
+    await store.decided("e1", UPDATES, [by_attempt("p_1", 1)], b"record", 3600)
+    return store
+
+
+def test_everything_ends_in_its_time() -> None:
+    async def story() -> None:
+        clock = Clock()
+        store = await filled(clock=clock, event_ttl_seconds=100)
+        clock.now = 99
+        assert not await store.apply("e1", UPDATES)
+        clock.now = 100
+        assert await store.apply("e1", [])
+        clock.now = 3599
+        assert (await store.read(CARD)).record == b"record"
+        clock.now = 3600
+        assert (await store.read(CARD)).record is None
+        clock.now = LAYOUTS["card"].ttl_seconds - 1
+        assert (await store.read(CARD)).card is not None
+        clock.now = LAYOUTS["card"].ttl_seconds
+        assert (await store.read(CARD)).card is None
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_what_ended_is_swept_as_others_are_written() -> None:
+    clock = Clock()
+    kept: Expiring[int, int] = Expiring(clock)
+    for number in range(1000):
+        kept.put(number, number, 10)
+    assert len(kept) == 1000
+    clock.now = 10
+    for number in range(200):
+        kept.put(-number, number, 10)
+    assert len(kept) == 200
+
+
+def test_beyond_the_limit_the_oldest_goes_first() -> None:
+    kept: Expiring[int, int] = Expiring(Clock(), most=100)
+    for number in range(1000):
+        kept.put(number, number, 10)
+    assert len(kept) == 100
+    assert kept.get(899) is None
+    assert kept.get(900) == 900
+
+
+def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        path = tmp_path / "deep" / "state"
+        store = await filled(path)
+        before = await store.read(CARD)
+        await store.close()
+        assert [file.name for file in path.parent.iterdir()] == ["state"]
+        again = MemoryStore(path)
+        assert await again.open() is None
+        assert await again.read(CARD) == before
+        assert before.card == add(LAYOUTS["card"], None, UPDATES[0].increment)
+        assert not await again.apply("e1", UPDATES)
+        await again.close()
+
+    asyncio.run(story())
+
+
+def test_time_passes_while_the_service_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        await (await filled(tmp_path / "state")).close()
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 3599)
+        again = MemoryStore(tmp_path / "state")
+        await again.open()
+        assert (await again.read(CARD)).record == b"record"
+        await again.close()
+        monkeypatch.setattr(time, "time", lambda: now + 3601)
+        again = MemoryStore(tmp_path / "state")
+        await again.open()
+        assert (await again.read(CARD)).record is None
+        assert (await again.read(CARD)).card is not None
+        await again.close()
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_is_written_again_and_again_while_there_are_changes(tmp_path: Path) -> None:
+    async def story() -> None:
+        path = tmp_path / "state"
+        store = await filled(path, save_seconds=0.01)
+        until = time.monotonic() + 5
+        while not path.exists():
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+        written = path.stat().st_mtime_ns
+        await asyncio.sleep(0.05)
+        assert path.stat().st_mtime_ns == written
+        await store.apply("e2", UPDATES)
+        while path.stat().st_mtime_ns == written:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+        await store.close()
+
+    asyncio.run(story())
+
+
+def whole(tmp_path: Path) -> bytes:
+    async def story() -> None:
+        await (await filled(tmp_path / "good")).close()
+
+    asyncio.run(story())
+    return (tmp_path / "good").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda good: good[:-3], "bytes of state"),
+        (lambda good: good[:10], "another file"),
+        (lambda good: b"", "another file"),
+        (lambda good: b"PK\x03\x04" * 100, "another file"),
+        (lambda good: good[:8] + b"\x63\x00" + good[10:], "expected format 1, got 99"),
+        (lambda good: good[:-1] + bytes([good[-1] ^ 1]), "checksum"),
+        (lambda good: MAGIC + b"\x01\x00" + good[10:14] + b"\0" * 8, "checksum"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_used_is_set_aside_with_one_sentence(tmp_path: Path, spoil, why: str) -> None:
+    path = tmp_path / "state"
+    spoilt = spoil(whole(tmp_path))
+    path.write_bytes(spoilt)
+
+    async def story() -> None:
+        store = MemoryStore(path)
+        report = await store.open()
+        assert report is not None
+        assert why in report
+        assert "\n" not in report
+        assert await store.read(CARD) == (None, None, None, None, (), None)
+        await store.apply("e1", UPDATES)
+        await store.close()
+
+    asyncio.run(story())
+    aside = list(tmp_path.glob("state.unusable-*"))
+    assert [file.read_bytes() for file in aside] == [spoilt]
+    assert path.read_bytes()[:8] == MAGIC
+
+
+def test_a_snapshot_that_cannot_be_written_is_said_by_ping_and_by_close(tmp_path: Path) -> None:
+    async def story() -> None:
+        folder = tmp_path / "taken"
+        store = await filled(folder / "state", save_seconds=0.01)
+        folder.write_text("a file where a folder should be")
+        await asyncio.sleep(0.1)
+        assert "could not be written" in (await store.ping() or "")
+        with pytest.raises(StoreUnavailable, match="could not be written"):
+            await store.close()
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_backfill_is_written_without_an_event_loop(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    blob = add(LAYOUTS["card"], None, UPDATES[0].increment)
+    store = MemoryStore(path)
+    assert store.put_many([("card", "tok_1", blob), ("merchant", "m_1", blob)]) == 2
+    store.save()
+
+    async def story() -> None:
+        again = MemoryStore(path)
+        await again.open()
+        assert (await again.read(StateKeys("tok_1"))).card == blob
+        await again.close()
+
+    asyncio.run(story())

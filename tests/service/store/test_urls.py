@@ -1,0 +1,59 @@
+"""Which store a URL names."""
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import SettingsError
+from service.store import open_store
+from service.store.memory import MemoryStore
+from service.store.redis import RedisStore
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "described"),
+    [
+        ("memory://", MemoryStore, "memory://"),
+        ("memory:///", MemoryStore, "memory://"),
+        ("memory:///var/lib/a%20b", MemoryStore, "memory:///var/lib/a b"),
+        ("redis://localhost", RedisStore, "redis://localhost:6379/0"),
+        ("redis://user:s3cret@cache:7000/2", RedisStore, "redis://cache:7000/2"),
+        ("rediss://:s3cret@cache", RedisStore, "rediss://cache:6379/0"),
+        ("unix:///run/redis.sock?db=1&password=s3cret", RedisStore, "unix:///run/redis.sock?db=1"),
+    ],
+)
+def test_a_known_url_opens_its_store(url: str, kind: type, described: str) -> None:
+    store = open_store(url, timeout_ms=10)
+    assert type(store) is kind
+    assert store.describe() == described
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "redis",
+        "redis://",
+        "memory",
+        "memory:x",
+        "memory://host/path",
+        "postgres://u:s3cret@h",
+        "redis+cluster://:s3cret@h",
+        "unix://",
+        "redis://:s3cret@h:port",
+        "redis://:s3cret@h/0?socket_timeout=soon",
+    ],
+)
+def test_any_other_url_is_refused_naming_the_known_ones_and_no_secret(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        open_store(url, timeout_ms=10)
+    assert "memory:///path/to/snapshot" in str(caught.value)
+    assert "rediss://" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.variable == "POINTSMAN_STORE"
+
+
+def test_a_snapshot_path_is_absolute() -> None:
+    store = open_store("memory:///state", timeout_ms=10)
+    assert isinstance(store, MemoryStore)
+    assert Path(store.describe().removeprefix("memory://")).is_absolute()
