@@ -98,7 +98,7 @@ def _check_scalar(kind: inspect.Type, value: Any, path: str) -> None:
     elif isinstance(kind, inspect.IntType | inspect.FloatType):
         low = -math.inf if kind.ge is None else kind.ge
         high = math.inf if kind.le is None else kind.le
-        if not low <= value <= high or not math.isfinite(value):
+        if not low <= value <= high or (isinstance(value, float) and not math.isfinite(value)):
             raise _refuse(path, "out_of_range", f"expected {_expected(kind)}")
     elif isinstance(kind, inspect.StrType):
         _check_length(len(value), kind.min_length, kind.max_length, "characters", path)

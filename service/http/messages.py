@@ -54,10 +54,8 @@ class Message(Generic[T]):
             raise self._refusal(form, body) from None
         except (ValueError, RecursionError) as error:
             raise malformed(error, form.title) from None
-        for mark in form.line_feed:
-            if mark in body:
-                self._refuse_line_feeds(form, body)
-                break
+        if form.line_feed in body:
+            self._refuse_line_feeds(form, body)
         self._check(value)
         return value
 

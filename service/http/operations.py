@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import DecisionNotFound, JournalUnavailable, NotReady
@@ -58,7 +59,7 @@ def operation_handlers(
         return response(msgspec.structs.replace(manifest, models=bare))
 
     @get("/api/decisions/{decision_id:str}", middleware=[counted])
-    async def audit(decision_id: str) -> Response[bytes]:
+    async def audit(decision_id: FromPath[str]) -> Response[bytes]:
         try:
             decision = await journal.find(decision_id) if len(decision_id) <= _LONGEST_ID else None
             if decision is None:

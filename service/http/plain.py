@@ -13,6 +13,8 @@ import msgspec
 from service.errors import RequestRefused
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_LONGEST_INTEGER: Final = 400
+_HUGE: Final[int] = int("9" * _LONGEST_INTEGER)
 _BYTE: Final = re.compile(r"\(byte ([0-9]+)\)")
 
 
@@ -77,8 +79,11 @@ def item(path: str, index: int) -> str:
     return f"{path}[{index}]"
 
 
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= 400 else float(digits)
+def _integer(digits: str) -> int:
+    """Return an integer; one longer than any number (and than Python would read) is as good as any other such."""
+    if len(digits) <= _LONGEST_INTEGER:
+        return int(digits)
+    return -_HUGE if digits.startswith("-") else _HUGE
 
 
 def _members(value: Any) -> Any:

@@ -22,7 +22,7 @@ class ClientGone(Exception):
 class Form(msgspec.Struct, frozen=True, kw_only=True):
     """One form of a body: how to decode, encode, read as a plain tree and clear it of card numbers.
 
-    `line_feed` is what the body holds when any string in it may hold a line feed.
+    `line_feed` is what the body holds whenever a string in it holds a line feed.
     """
 
     title: str
@@ -31,7 +31,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     encode: Callable[[Any], bytes]
     read: Callable[[bytes], Any]
     suspicious: Callable[[bytes], bool]
-    line_feed: tuple[bytes, ...]
+    line_feed: bytes
 
 
 JSON: Final = Form(
@@ -41,7 +41,7 @@ JSON: Final = Form(
     encode=msgspec.json.Encoder().encode,
     read=plain.read_json,
     suspicious=pan.suspicious_json,
-    line_feed=(b"\\n", b"\\u"),
+    line_feed=b"\\",
 )
 MSGPACK: Final = Form(
     title="MessagePack",
@@ -50,7 +50,7 @@ MSGPACK: Final = Form(
     encode=msgspec.msgpack.Encoder().encode,
     read=plain.read_msgpack,
     suspicious=pan.suspicious_msgpack,
-    line_feed=(b"\n",),
+    line_feed=b"\n",
 )
 _FORMS: Final[dict[bytes, Form]] = {
     b"application/json": JSON,

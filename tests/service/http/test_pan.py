@@ -1,0 +1,166 @@
+"""No card number comes in, whatever it is dressed as; and what is none comes in."""
+
+import random
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from service.http import pan
+
+NUMBERS = {
+    "visa 16": "4111111111111111",
+    "visa 13": "4222222222222",
+    "visa 19": "4000000000000000006",
+    "mastercard 5": "5555555555554444",
+    "mastercard 2": "2223003122003222",
+    "amex": "378282246310005",
+    "discover": "6011111111111117",
+    "diners": "30569309025904",
+    "diners 38": "38520000023237",
+    "jcb": "3530111333300000",
+    "unionpay": "6200000000000005",
+    "maestro": "6759649826438453",
+}
+
+
+def luhn_completed(digits: str) -> str:
+    """The number made of `digits` and its check digit, by the textbook."""
+    total = 0
+    for index, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if index % 2 == 0 else 1)
+        total += value - 9 if value > 9 else value
+    return digits + str(-total % 10)
+
+
+@pytest.mark.parametrize("number", NUMBERS.values(), ids=NUMBERS.keys())
+@pytest.mark.parametrize("field", ["payment_id", "merchant_id", "card_token", "note", "currency"])
+def test_a_card_number_is_refused_in_any_field(edge: Any, payment: Any, number: str, field: str) -> None:
+    payment[field] = number
+    for answer in (edge.post("auth", payment), edge.post_packed("auth", payment)):
+        assert answer.refusal == (422, "pan_detected", f"$.{field}")
+        assert number.encode() not in answer.body
+
+
+@pytest.mark.parametrize(
+    "dressed",
+    [
+        "4111 1111 1111 1111",
+        "4111-1111-1111-1111",
+        "4111 - 1111 - 1111 - 1111",
+        "3782 822463 10005",
+        "card: 4111111111111111.",
+        "x4111111111111111x",
+        "2026-11-24 4111 1111 1111 1111",
+        "4111111111111111 12/29 123",
+        "4111\u00a01111\u00a01111\u00a01111",
+        "4111\u20111111\u20111111\u20111111",
+        "４１１１１１１１１１１１１１１１",
+        "٤١١١١١١١١١١١١١١١",
+    ],
+)
+def test_a_card_number_is_refused_however_it_is_written(edge: Any, payment: Any, dressed: str) -> None:
+    payment["payment_id"] = dressed
+    assert edge.post("auth", payment).refusal == (422, "pan_detected", "$.payment_id")
+    assert edge.post_packed("auth", payment).refusal == (422, "pan_detected", "$.payment_id")
+
+
+def test_a_card_number_behind_json_escapes_is_refused(edge: Any, payment: Any) -> None:
+    escaped = "".join(f"\\u{ord(c):04x}" for c in "4111111111111111")
+    body = msgspec.json.encode(payment).replace(b'"pay_1"', b'"' + escaped.encode() + b'"')
+    assert edge.post("auth", body).refusal == (422, "pan_detected", "$.payment_id")
+
+
+def test_a_card_number_that_a_later_member_hides_is_refused(edge: Any, payment: Any) -> None:
+    body = b'{"payment_id":"4111111111111111",' + msgspec.json.encode(payment)[1:]
+    assert edge.post("auth", body).refusal == (422, "pan_detected", "$.payment_id")
+
+
+@pytest.mark.parametrize("number", [4111111111111111, 4111111111111111.0, 4222222222222])
+def test_a_card_number_as_a_number_is_refused(edge: Any, payment: Any, number: Any) -> None:
+    payment["amount_minor"] = number
+    assert edge.post("auth", payment).refusal == (422, "pan_detected", "$.amount_minor")
+    if isinstance(number, int):
+        assert edge.post_packed("auth", payment).refusal == (422, "pan_detected", "$.amount_minor")
+
+
+def test_a_card_number_as_a_key_is_refused_without_naming_it(edge: Any, payment: Any) -> None:
+    for key in ("4111111111111111", "pan_4111111111111111"):
+        answer = edge.post("auth", {**payment, key: 1})
+        assert answer.refusal == (422, "pan_detected", "$")
+        assert b"4111" not in answer.body
+
+
+def test_a_card_number_deep_inside_is_found_with_its_path(edge: Any, payment: Any) -> None:
+    payment["extra"] = {"cards": [{"a": 1}, {"number": "4111111111111111"}]}
+    assert edge.post("auth", payment).refusal == (422, "pan_detected", "$.extra.cards[1].number")
+    outcomes = [{"payment_id": "x", "kind": "refund"}, {"payment_id": "4111111111111111", "kind": "refund"}]
+    assert edge.post("outcomes", outcomes).refusal == (422, "pan_detected", "$[1].payment_id")
+
+
+def test_a_card_number_is_never_logged(edge: Any, payment: Any, caplog: pytest.LogCaptureFixture) -> None:
+    payment["payment_id"] = "4111111111111111"
+    edge.post("auth", payment)
+    edge.get("/api/decisions/4111111111111111")
+    assert "4111" not in caplog.text
+
+
+def test_a_named_id_field_can_be_exempt(edge_with: Any, payment: Any) -> None:
+    edge = edge_with(pan_exempt=("payment_id",))
+    payment["payment_id"] = "4111111111111111"
+    assert edge.post("auth", payment).status == 200
+    assert edge.post_packed("auth", payment).status == 200
+    payment["card_token"] = "4111111111111111"
+    assert edge.post("auth", payment).refusal == (422, "pan_detected", "$.card_token")
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "4111111111111112",  # fails the Luhn check
+        "1111111111111117",  # passes it, but is no brand's
+        "41111111111111110000",  # sixteen digits inside of twenty are no card number
+        "411111111111111",  # fifteen digits with the prefix of a brand of sixteen
+        "4111_1111_1111_1111",
+        "2026-11-24T06:14:00.123456789Z",
+        "pay_20261124061400",
+        "01J8ZC3V5T6W7X8Y9Z0A1B2C3D",
+    ],
+)
+def test_what_is_no_card_number_comes_in(edge: Any, payment: Any, harmless: str) -> None:
+    payment["payment_id"] = harmless
+    assert edge.post("auth", payment).status == 200
+    assert edge.post_packed("auth", payment).status == 200
+
+
+def test_random_identifiers_come_in() -> None:
+    draw = random.Random(7)
+    for _ in range(20_000):
+        unique = uuid.UUID(int=draw.getrandbits(128), version=4)
+        assert not pan.holds_number(f"pay_{unique} {unique.hex}")
+
+
+@given(
+    prefix=st.sampled_from(["4", "51", "2221", "34", "6011", "36", "3528", "62", "50"]),
+    tail=st.text("0123456789", min_size=20, max_size=20),
+)
+@hypothesis_settings(max_examples=200, deadline=None, database=None)
+def test_every_number_of_a_brand_with_a_right_check_digit_is_found(prefix: str, tail: str) -> None:
+    length = {"34": 15, "36": 14}.get(prefix, 16)
+    number = luhn_completed((prefix + tail)[: length - 1])
+    assert pan.is_number(number)
+    assert pan.holds_number(f"before{number} after")
+    wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
+    assert not pan.is_number(wrong)
+
+
+@given(text=st.text('0123456789 -"x,', max_size=60))
+@hypothesis_settings(max_examples=500, deadline=None, database=None)
+def test_the_quick_look_never_clears_what_the_careful_one_refuses(text: str) -> None:
+    if pan.holds_number(text):
+        assert pan.suspicious_json(msgspec.json.encode({"a": text}))
+        assert pan.suspicious_msgpack(msgspec.msgpack.encode({"a": text}))
