@@ -31,6 +31,9 @@ from trainer.simulate.world import MARGIN_SHARE, World
 
 CHUNK: Final = 131_072
 MOST_PAYMENTS: Final = 10**tables.NUMBER_DIGITS
+FEES_FILE: Final = "fees.toml"
+PLAN_FILE: Final = "simulation.json"
+_OURS: Final = {"history", "truth", FEES_FILE, PLAN_FILE}
 _QUIET_SECONDS: Final = 2.0
 _COMPRESSION: Final = "snappy"
 _HASHED: Final = ["attempt", "latency_ms", "fraud_score", "device_trust_score", "propensity"]
@@ -65,23 +68,26 @@ def simulate(plan: Plan, folder: Path, *, workers: int = 1, force: bool = False)
     Raises
     ------
     SimulateError
-        When `folder` holds something and `force` is not given, or cannot be written.
+        When `folder` holds something and `force` is not given, when it holds something that is not part of a
+        simulation, or when it cannot be written.
     """
     began = time.monotonic()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not force:
-        msg = f"expected --out to be an empty or a new folder, {folder} is not; --force replaces it"
-        raise SimulateError(msg)
+    folder = folder.resolve()
+    _refuse_to_overwrite(folder, force)
     parts = max(1, -(-plan.payments // CHUNK))
     with _replacing(folder) as building:
         (building / "history").mkdir()
         (building / "truth").mkdir()
         attempts = approved = 0
+        said = began
         for done, counts in enumerate(_counts(plan, parts, building, min(workers, parts)), start=1):
             attempts += counts[0]
             approved += counts[1]
-            _progress(plan, done, parts, began)
-        (building / "fees.toml").write_text(fees_toml())
-        (building / "simulation.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
+            if time.monotonic() - said > _QUIET_SECONDS:
+                said = time.monotonic()
+                _progress(plan.payments * done // parts, plan.payments, said - began)
+        (building / FEES_FILE).write_text(fees_toml())
+        (building / PLAN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
     return Summary(plan.payments, attempts, approved, time.monotonic() - began)
 
 
@@ -94,7 +100,7 @@ def read_plan(folder: Path) -> Plan:
         When there is none.
     """
     try:
-        return msgspec.json.decode((folder / "simulation.json").read_bytes(), type=Plan)
+        return msgspec.json.decode((folder / PLAN_FILE).read_bytes(), type=Plan)
     except (OSError, msgspec.MsgspecError) as error:
         msg = f"expected a simulated history with a simulation.json in {folder}: {error}"
         raise SimulateError(msg) from error
@@ -160,6 +166,21 @@ def _write(table: pa.Table, path: Path) -> None:
     )
 
 
+def _refuse_to_overwrite(folder: Path, force: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        msg = f"expected --out to be a folder, {folder} is a file"
+        raise SimulateError(msg)
+    found = {path.name for path in folder.iterdir()}
+    if found and not force:
+        msg = f"expected --out to be an empty or a new folder, {folder} is not; --force replaces an earlier simulation"
+        raise SimulateError(msg)
+    if foreign := sorted(found - _OURS):
+        msg = f"expected nothing but an earlier simulation in {folder} to replace, found {', '.join(foreign[:5])}"
+        raise SimulateError(msg)
+
+
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Yield a new folder beside `folder` that takes its place when all went well and vanishes when not."""
@@ -173,10 +194,7 @@ def _replacing(folder: Path) -> Iterator[Path]:
         if folder.exists():
             folder.rename(retired)
         building.rename(folder)
-        if retired.is_dir():
-            shutil.rmtree(retired)
-        else:
-            retired.unlink(missing_ok=True)
+        shutil.rmtree(retired, ignore_errors=True)
     except OSError as error:
         msg = f"{folder} cannot be written: {error.strerror or error}"
         raise SimulateError(msg) from error
@@ -184,10 +202,6 @@ def _replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _progress(plan: Plan, done: int, parts: int, began: float) -> None:
-    elapsed = time.monotonic() - began
-    if elapsed > _QUIET_SECONDS:
-        payments = plan.payments * done // parts
-        end = "\n" if done == parts else "\r"
-        sys.stderr.write(f"simulated {payments:,} of {plan.payments:,} payments, {payments / elapsed:,.0f}/s{end}")
-        sys.stderr.flush()
+def _progress(done: int, of: int, seconds: float) -> None:
+    sys.stderr.write(f"simulated {done:,} of {of:,} payments, {done / seconds:,.0f}/s\n")
+    sys.stderr.flush()

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 PILOT: Final = 60_000
 LOST: Final = 0.044
-"""Share of payments that the logged policy's processor loses though the issuer would approve."""
+"""Share of payments that the shops' first preferences lose though the issuer would approve."""
 GAIN: Final = 0.031
-"""Share of payments that perfect routing would pass on and the logged policy loses."""
+"""Share of payments that perfect routing would pass on and a shop's first preference loses."""
+_SPREADS: Final = (0.4, 1.6)
 APPROVED_HOME: Final = 0.887
 APPROVED_ABROAD: Final = 0.58
 
@@ -53,12 +54,13 @@ def calibrate(world: "World") -> Fitted:
     """
     pilot = generate(world, (0, 0), PILOT, 0, world.days * DAY_US)
     processor, _ = choose(world, pilot.merchant, pilot.key)
+    preferred = world.merchants.order[pilot.merchant, 0]
     rows = np.arange(PILOT)
-    low, high = 0.3, 3.0
+    low, high = _SPREADS
     for _ in range(12):
         spread = (low + high) / 2.0
-        factor, passing = _scale(world, pilot, rows, processor, spread)
-        if float((passing.max(axis=1) - passing[rows, processor]).mean()) < GAIN:
+        factor, passing = _scale(world, pilot, preferred, spread)
+        if float((passing.max(axis=1) - passing[rows, preferred]).mean()) < GAIN:
             low = spread
         else:
             high = spread
@@ -76,13 +78,13 @@ def calibrate(world: "World") -> Fitted:
     )
 
 
-def _scale(world: "World", pilot: Payments, rows: Array, processor: Array, spread: float) -> tuple[float, Array]:
-    """Return the factor at which the logged policy loses `LOST`, and the probabilities of passing at it."""
+def _scale(world: "World", pilot: Payments, preferred: Array, spread: float) -> tuple[float, Array]:
+    """Return the factor at which the first preferences lose `LOST`, and the probabilities of passing at it."""
     factor = 1.0
     at_bin = world.calendar.bins(pilot.at_us)
     for _ in range(3):
         passing = world.processors.scaled(spread, factor).passing(pilot.cell, at_bin)
-        factor *= LOST / float(1.0 - passing[rows, processor].mean())
+        factor *= LOST / float(1.0 - passing[np.arange(PILOT), preferred].mean())
     return factor, passing
 
 

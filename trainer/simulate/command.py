@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--merchants", type=int, default=200, help="default 200")
     parser.add_argument("--cards", type=int, default=50_000, help="default 50,000")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default 2)")
-    parser.add_argument("--force", action="store_true", help="replace DIR when it holds something")
+    parser.add_argument("--force", action="store_true", help="replace an earlier simulation in DIR")
     driving = parser.add_argument_group("live mode")
     driving.add_argument("--run", type=int, default=0, help="another number gives other payments (default 0)")
     driving.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
@@ -117,11 +117,11 @@ def _rendered(report: live.LiveReport) -> str:
         f"HTTP 5xx {report.http_5xx}, degraded {report.degraded}, kept back {report.declined_unsent}, "
         f"challenged {report.challenges}",
         *[f"error {kind}: {count:,}" for kind, count in sorted(report.errors.items())],
-        f"{'policy':<10}{'approval':>10}{'first':>9}{'honest':>9}{'margin':>10}{'attempts':>10}{'fraud':>7}",
+        f"{'policy':<10}{'approval':>10}{'first':>9}{'honest':>9}{'first':>9}{'margin':>10}{'attempts':>10}{'fraud':>7}",
     ]
     for name, result in report.policies.items():
         lines.append(
-            f"{name:<10}{result.approval:>10.2%}{result.first_approval:>9.2%}{result.honest_approval:>9.2%}"
+            f"{name:<10}{result.approval:>10.2%}{result.first_approval:>9.2%}{result.honest_approval:>9.2%}{result.honest_first_approval:>9.2%}"
             f"{result.margin_minor / 100:>10.3f}{result.attempts:>10.3f}{result.fraud_approved:>7}"
         )
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from trainer.simulate import facts
 from trainer.simulate.facts import PROCESSORS, SEGMENTS, SHOP_COUNTRIES, Array
 
 ZIPF: Final = 0.85
+_FIRST_RANK: Final = np.array([1, 2, 1, 2, 3, 0, 1, 4, 2, 0])
 ORDER_SHARE: Final = np.array([0.70, 0.12, 0.08, 0.06, 0.04])
 """The logged policy: how often a merchant sends a payment to its first, second, ... preference."""
 
@@ -84,7 +85,10 @@ class Merchants:
         )
 
     def prefer(self, seed: int, loss_by_country: Array) -> "Merchants":
-        """Return the merchants with an order that follows what a shop notices: its country's losses, with noise.
+        """Return the merchants with their order of processors: contracts and habit, little knowledge.
+
+        The first preference of merchant i is the processor of rank ``_FIRST_RANK[i % 10]`` in its country, so that large
+        and small shops alike are neither always right nor always wrong; the rest follows in any order.
 
         Parameters
         ----------
@@ -94,5 +98,9 @@ class Merchants:
             Mean log loss by (shop country, processor).
         """
         rng = np.random.default_rng((seed, 17))
-        noticed = loss_by_country[self.country] + rng.normal(0.0, 0.35, self.order.shape)
-        return replace(self, order=np.argsort(noticed, axis=1).astype(np.int64))
+        count = len(self.country)
+        ranked = np.argsort(loss_by_country[self.country], axis=1)
+        first = ranked[np.arange(count), _FIRST_RANK[np.arange(count) % len(_FIRST_RANK)]]
+        habit = rng.random(self.order.shape)
+        habit[np.arange(count), first] = -1.0
+        return replace(self, order=np.argsort(habit, axis=1).astype(np.int64))

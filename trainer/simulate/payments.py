@@ -27,7 +27,7 @@ NIGHT: Final = (
     0.5 - 0.5 * np.cos(np.pi * np.where(_SINCE_BEST < 15.0, _SINCE_BEST / 15.0, (24.0 - _SINCE_BEST) / 9.0))
 ).astype(np.float32)
 """0 at 15 h, 1 at 06 h of the shop's standard time (14 h and 05 h UTC in Central Europe), by ten minutes."""
-NIGHT_EFFECT: Final = 2.85
+NIGHT_EFFECT: Final = 3.1
 _SINCE_PAYDAY: Final = (0.95 * ((np.arange(-31, 32) % 30) / 30.0) - 0.5).astype(np.float32)
 BLOCKED: Final = 0.985
 """How often the issuer refuses a card that is lost, closed or expired."""

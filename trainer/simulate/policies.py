@@ -33,8 +33,8 @@ class PolicyResult(msgspec.Struct, frozen=True, kw_only=True):
         Share of all payments approved in the end.
     first_approval
         Share of all payments approved at the first attempt.
-    honest_approval
-        Share of the payments that are no fraud approved in the end.
+    honest_approval, honest_first_approval
+        The same two among the payments that are no fraud.
     margin_minor
         Mean margin of a payment in euro cents: realised approvals and true fees, expected chargebacks.
     attempts
@@ -46,6 +46,7 @@ class PolicyResult(msgspec.Struct, frozen=True, kw_only=True):
     approval: float
     first_approval: float
     honest_approval: float
+    honest_first_approval: float
     margin_minor: float
     attempts: float
     fraud_approved: int
@@ -81,11 +82,13 @@ def score(world: "World", payments: Payments, sent: Sent, margin_share: float) -
     minor = np.where(sent.approved, gained, -world.processors.charged_failed[sent.processor])
     minor = minor / CURRENCY_SCALE[CURRENCY_OF[tried.country]]
     approved = np.bincount(row[sent.approved], minlength=count) > 0
+    at_first = np.bincount(row[sent.approved & (sent.attempt == 1)], minlength=count) > 0
     honest = ~payments.is_fraud
     return PolicyResult(
         approval=float(approved.mean()),
-        first_approval=float((sent.approved & (sent.attempt == 1)).sum() / count),
+        first_approval=float(at_first.mean()),
         honest_approval=float(approved[honest].mean()) if honest.any() else 0.0,
+        honest_first_approval=float(at_first[honest].mean()) if honest.any() else 0.0,
         margin_minor=float(minor.sum() / count),
         attempts=len(row) / count,
         fraud_approved=int(approved[~honest].sum()),

@@ -56,7 +56,7 @@ class Processors:
         by_band = rng.normal(0.0, 0.30, (1, 1, 1, BANDS, 1, _COUNT))
         by_token = rng.normal(0.0, 0.25, (1, 1, 1, 1, 2, _COUNT))
         both = rng.normal(0.0, 0.25, (len(NETWORKS), len(SHOP_COUNTRIES), 1, 1, 1, _COUNT))
-        general = rng.normal(0.0, 0.2, _COUNT)
+        general = rng.normal(0.0, 0.1, _COUNT)
         log_loss = by_network + by_country + by_abroad + by_band + by_token + both + general
         fees = np.array([FEES[name] for name in PROCESSORS])
         share = np.broadcast_to(fees[:, 1], (len(NETWORKS), 2, _COUNT)).copy()

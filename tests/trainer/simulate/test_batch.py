@@ -139,12 +139,22 @@ def test_the_fees_are_fee_schedules(folder: Path) -> None:
 
 
 def test_it_refuses_to_overwrite_without_force(tmp_path: Path) -> None:
-    (tmp_path / "kept.txt").write_text("mine")
+    batch.simulate(plan(100), tmp_path)
     with pytest.raises(SimulateError, match="empty or a new folder"):
-        batch.simulate(plan(100), tmp_path)
-    assert (tmp_path / "kept.txt").read_text() == "mine"
-    batch.simulate(plan(100), tmp_path, force=True)
+        batch.simulate(plan(200), tmp_path)
+    assert batch.read_plan(tmp_path).payments == 100
+    batch.simulate(plan(200), tmp_path, force=True)
+    assert batch.read_plan(tmp_path).payments == 200
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fees.toml", "history", "simulation.json", "truth"]
+
+
+def test_force_never_removes_what_the_simulator_did_not_write(tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_text("mine")
+    with pytest.raises(SimulateError, match="found kept.txt"):
+        batch.simulate(plan(100), tmp_path, force=True)
+    with pytest.raises(SimulateError, match="is a file"):
+        batch.simulate(plan(100), tmp_path / "kept.txt", force=True)
+    assert (tmp_path / "kept.txt").read_text() == "mine"
 
 
 def test_a_crash_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
