@@ -1,0 +1,1 @@
+"""How fast, how good, against whom. No product code lives here."""
