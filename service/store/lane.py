@@ -4,9 +4,11 @@ While an exchange is under way, what is asked meanwhile gathers and goes out as 
 travels alone, and at high load the cost of a round trip is shared by all. Measured, an MGET of ten blobs costs a lone
 caller about 50 us and each of 32 concurrent callers about 8 us.
 
-The lane owns its connection: it connects in the background with a bound of its own, refuses at once for a short while
-after a failure, and tries again with the next caller. A caller has a timer; neither its timeout nor its cancellation
-touches what others wait for. This module must not know what the commands mean.
+The lane owns its connection: it connects in the background with a bound of its own, refuses callers at once while that
+hangs and for a short while after it failed, and tries again with the next caller. A caller has a timer; neither its
+timeout nor its cancellation touches what others wait for.
+
+This module must not know what the commands mean.
 """
 
 import asyncio
@@ -92,6 +94,7 @@ class Lane(Generic[Q, A]):
         self._awake: asyncio.Future[None] | None = None
         self._worker: asyncio.Task[None] | None = None
         self._connection: AbstractConnection | None = None
+        self._connecting: float | None = None
         self._rest = _REST_FIRST
         self._down_until = 0.0
         self._reason = "it was closed"
@@ -115,6 +118,9 @@ class Lane(Generic[Q, A]):
             left = deadline - now
         if left <= 0:
             raise StoreTimeout(0.0)
+        if self._connecting is not None and timeout is None and now - self._connecting > self._timeout:
+            # It hangs: one caller found out, the others need not wait for it as well.
+            raise StoreTimeout(round((now - self._connecting) * 1000))
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[A] = loop.create_future()
         self._waiting.append(Ask(question, answer))
@@ -199,6 +205,7 @@ class Lane(Generic[Q, A]):
                     return connection
             await self._drop()
         connection = self._connection = self._connect()
+        self._connecting = time.monotonic()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()  # type: ignore[no-untyped-call]
@@ -209,6 +216,8 @@ class Lane(Generic[Q, A]):
             self._down_until = time.monotonic() + self._rest
             self._rest = min(self._rest * 2, _REST_MOST)
             raise StoreUnavailable(self._reason) from error
+        finally:
+            self._connecting = None
         self._rest = _REST_FIRST
         return connection
 
