@@ -169,7 +169,9 @@ def _mask(url: str) -> str:
         user, _, host = netloc.rpartition("@")
         netloc = f"{user.partition(':')[0]}:***@{host}" if ":" in user else f"***@{host}"
     query = re.sub(r"(?i)\b([a-z_]*(?:password|secret|token)[a-z_]*)=[^&]*", r"\1=***", parts.query)
-    return SplitResult(parts.scheme, netloc, parts.path, query, parts.fragment).geturl() if "//" in url else url
+    if (netloc, query) == (parts.netloc, parts.query):
+        return url
+    return SplitResult(parts.scheme, netloc, parts.path, query, parts.fragment).geturl()
 
 
 _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {

@@ -81,7 +81,7 @@ def problem_of(error: Exception) -> tuple[Problem, int | None]:
     if isinstance(error, RequestRefused):
         status, title = REFUSALS[error.code]
         return _problem(status, error.code, title, error.detail, error.path), None
-    mapping = MAPPINGS.get(type(error), INTERNAL) if isinstance(error, ServiceError) else INTERNAL
+    mapping = next((MAPPINGS[kind] for kind in type(error).__mro__ if kind in MAPPINGS), INTERNAL)
     detail = str(error) if mapping.detail is None else mapping.detail
     return _problem(mapping.status, mapping.code, mapping.title, detail), mapping.retry_after
 

@@ -89,6 +89,10 @@ class FakeDecider:
     def __init__(self) -> None:
         self.asked: list[tuple[Payment, float]] = []
         self.raises: Exception | None = None
+        self.closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
 
     async def auth(self, request: AuthRequest, *, deadline: float) -> Decision:
         return self._decide(request, deadline)
@@ -184,6 +188,9 @@ class FakeStore:
     def __init__(self) -> None:
         self.wrong: str | None = None
         self.closed = 0
+
+    async def open(self) -> str | None:
+        return self.wrong
 
     async def ping(self) -> str | None:
         return self.wrong
