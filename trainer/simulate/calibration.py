@@ -12,7 +12,8 @@ from trainer.simulate.approval import first_attempt
 from trainer.simulate.draws import uniform
 from trainer.simulate.facts import DAY_US, Array
 from trainer.simulate.merchants import ORDER_SHARE
-from trainer.simulate.payments import BLOCKED, Payments, generate
+from trainer.simulate.payments import Payments, generate
+from trainer.simulate.refusals import BLOCKED
 
 if TYPE_CHECKING:
     from trainer.simulate.world import World

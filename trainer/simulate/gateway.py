@@ -71,7 +71,8 @@ class Gateway:
         stepped = stepped_up(payments)
         self._first = {False: self._answers(payments), True: self._answers(stepped)}
         leaves = np.where(payments.is_fraud, _FRAUD_FAILS_CHALLENGE, _LEAVE_CHALLENGE)
-        self._leaves = (uniform(payments.key, 1, 14) < leaves) & ~payments.merchant_initiated
+        newly = ~(payments.merchant_initiated | payments.with_3ds)
+        self._leaves = (uniform(payments.key, 1, 14) < leaves) & newly
         self._stepped = stepped
 
     def __len__(self) -> int:
@@ -87,7 +88,7 @@ class Gateway:
         return preferred
 
     def leaves_challenge(self, row: int) -> bool:
-        """Whether the payer does not come back from a 3DS challenge."""
+        """Whether the payer does not come back from a 3DS challenge that the shop had not planned."""
         return bool(self._leaves[row])
 
     def send(self, row: int, processor: str, *, challenge: bool = False) -> Attempt:

@@ -12,28 +12,14 @@ from trainer.simulate import facts
 from trainer.simulate.calendar import MERCHANT_SLOTS
 from trainer.simulate.cards import SKEW
 from trainer.simulate.draws import keys
-from trainer.simulate.facts import BINS_A_DAY, MINUTE_US, Array
-from trainer.simulate.issuers import ISSUERS
+from trainer.simulate.facts import BINS_A_DAY, Array
 from trainer.simulate.processors import BAND_EDGES, cell
+from trainer.simulate.refusals import NIGHT, refusals, sigmoid
 
 if TYPE_CHECKING:
     from trainer.simulate.world import World
 
 _REGULAR: Final = 0.5
-_RECENT_US: Final = 15 * MINUTE_US
-_ANGLE: Final = np.arange(BINS_A_DAY) / 6.0
-_SINCE_BEST: Final = (_ANGLE - 15.0) % 24.0
-NIGHT: Final = (
-    0.5 - 0.5 * np.cos(np.pi * np.where(_SINCE_BEST < 15.0, _SINCE_BEST / 15.0, (24.0 - _SINCE_BEST) / 9.0))
-).astype(np.float32)
-"""0 at 15 h, 1 at 06 h of the shop's standard time (14 h and 05 h UTC in Central Europe), by ten minutes."""
-NIGHT_EFFECT: Final = 3.1
-_SINCE_PAYDAY: Final = (0.95 * ((np.arange(-31, 32) % 30) / 30.0) - 0.5).astype(np.float32)
-BLOCKED: Final = 0.985
-"""How often the issuer refuses a card that is lost, closed or expired."""
-_FUNDS: Final = -4.1
-_BAND_FUNDS: Final = np.array([-0.35, 0.1, 0.75], dtype=np.float32)
-_BAND_OTHER: Final = np.array([-0.05, 0.0, 0.25], dtype=np.float32)
 _AVS_BY_DRAW: Final = facts.slots(np.array([0.7, 0.08, 0.07, 0.07, 0.08]), 256).astype(np.int8)
 
 
@@ -140,7 +126,7 @@ def generate(
     fraud_score, trust = _scores(rng, risk, is_fraud, merchant_initiated, draw[2])
     network = cards.network[card]
     number = np.arange(first, first + count, dtype=np.int64)
-    funds, limit, other = _refusals(
+    funds, limit, other = refusals(
         world, merchant, card, at_us, night, abroad, band, token, with_3ds, merchant_initiated, is_fraud, risk
     )
     return Payments(
@@ -228,8 +214,8 @@ def _scores(
 ) -> tuple[Array, Array]:
     """Informative and imperfect: the shop's scores share part of the payment's risk with what the issuer sees."""
     noise = rng.standard_normal((2, len(risk)), dtype=np.float32)
-    score = _sigmoid(-2.3 + 0.75 * risk + 0.7 * noise[0] + 1.9 * is_fraud.astype(np.float32))
-    trust = _sigmoid(1.4 - 0.5 * risk + 0.8 * noise[1] - 1.3 * is_fraud.astype(np.float32))
+    score = sigmoid(-2.3 + 0.75 * risk + 0.7 * noise[0] + 1.9 * is_fraud.astype(np.float32))
+    trust = sigmoid(1.4 - 0.5 * risk + 0.8 * noise[1] - 1.3 * is_fraud.astype(np.float32))
     score[draw < 5] = np.nan
     trust[merchant_initiated | (draw > 240)] = np.nan
     return score, trust
@@ -250,56 +236,3 @@ def _cvv(draw: Array, merchant_initiated: Array, is_fraud: Array) -> Array:
     cvv = np.where(draw < wrong, 1, np.where(draw >= 250, 2, 0)).astype(np.int8)
     cvv[merchant_initiated] = -1
     return cvv
-
-
-def _refusals(
-    world: "World",
-    merchant: Array,
-    card: Array,
-    at_us: Array,
-    night: Array,
-    abroad: Array,
-    band: Array,
-    token: Array,
-    with_3ds: Array,
-    merchant_initiated: Array,
-    is_fraud: Array,
-    risk: Array,
-) -> tuple[Array, Array, Array]:
-    """The issuer's three reasons to refuse, as independent probabilities, float32."""
-    cards = world.cards
-    day = world.calendar.day_of_month[world.calendar.day(at_us)]
-    funds = cards.funds[card] + _SINCE_PAYDAY[day - cards.payday[card] + 31]
-    funds += _BAND_FUNDS[band] + np.float32(_FUNDS) + np.float32(0.55 * NIGHT_EFFECT) * night
-    other = cards.effect[card] + world.merchants.effect[merchant] + _BAND_OTHER[band]
-    other += np.where(abroad, np.float32(world.abroad), np.float32(world.home))
-    other += np.float32(NIGHT_EFFECT) * night + np.float32(0.45) * risk
-    other -= np.float32(0.3) * token + np.float32(0.15) * with_3ds
-    other += np.float32(0.2) * merchant_initiated + np.float32(1.5) * is_fraud
-    hour = world.calendar.bins(at_us) // 6
-    other += world.incidents.reshape(-1)[hour * ISSUERS + cards.issuer[card]]
-    limit = np.where(_recent(card, at_us), np.float32(0.12), np.float32(0.002))
-    refused = _sigmoid(other)
-    refused[at_us >= cards.blocked_us[card]] = BLOCKED
-    return _sigmoid(funds), limit, refused
-
-
-def _recent(card: Array, at_us: Array) -> Array:
-    """Whether the card paid within the 15 minutes before, as far as this batch knows."""
-    count = len(card)
-    shift = max(1, int(count - 1).bit_length())
-    ordered = np.sort((card.astype(np.int64) << shift) | np.arange(count))
-    row = ordered & ((1 << shift) - 1)
-    ordered >>= shift
-    at = at_us[row]
-    recent = np.zeros(count, dtype=bool)
-    recent[row[1:]] = (ordered[1:] == ordered[:-1]) & (at[1:] - at[:-1] < _RECENT_US)
-    return recent
-
-
-def _sigmoid(x: Array) -> Array:
-    np.negative(x, out=x)
-    np.exp(x, out=x)
-    x += 1.0
-    result: Array = np.reciprocal(x, out=x)
-    return result

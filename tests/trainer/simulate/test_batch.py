@@ -150,7 +150,7 @@ def test_it_refuses_to_overwrite_without_force(tmp_path: Path) -> None:
 
 def test_force_never_removes_what_the_simulator_did_not_write(tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("mine")
-    with pytest.raises(SimulateError, match="found kept.txt"):
+    with pytest.raises(SimulateError, match="found kept"):
         batch.simulate(plan(100), tmp_path, force=True)
     with pytest.raises(SimulateError, match="is a file"):
         batch.simulate(plan(100), tmp_path / "kept.txt", force=True)
