@@ -16,7 +16,6 @@ from service.store.base import (
     by_decision,
 )
 from service.store.memory import MemoryStore
-from service.store.redis import RedisStore
 
 __all__ = [
     "Applied",
@@ -66,6 +65,9 @@ def open_store(
             path = Path(unquote(parts.path)) if parts.path.strip("/") else None
             return MemoryStore(path, event_ttl_seconds=event_ttl_seconds, save_seconds=save_seconds)
         if (parts.scheme in {"redis", "rediss"} and parts.hostname) or (parts.scheme == "unix" and parts.path):
+            # Imported here: redis-py takes 0.1 s to load, and the embedded store does without it.
+            from service.store.redis import RedisStore
+
             return RedisStore(url, timeout_ms=timeout_ms, event_ttl_seconds=event_ttl_seconds)
     except (ValueError, TypeError):
         # What redis-py says of a URL may repeat it, and with it a password.

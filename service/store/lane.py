@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import RedisError
 
 from service.errors import StoreError, StoreTimeout, StoreUnavailable
 
@@ -168,23 +168,20 @@ class Lane(Generic[Q, A]):
                 await self._serve(connection, asks)
 
     async def _serve(self, connection: AbstractConnection, asks: Sequence[Ask[Q, A]]) -> None:
+        whole = False
         try:
             async with asyncio.timeout(self._timeout):
                 await self._exchange(connection, asks)
+            whole = True
         except TimeoutError:
-            # A reply may still come: this connection cannot be read any further.
-            await self._drop()
             self._refuse(asks, StoreTimeout(self._timeout * 1000))
-        except ReadOnlyError as error:
-            # The server became a replica; its name may lead elsewhere by now.
-            await self._drop()
-            self._refuse(asks, StoreUnavailable(sentence(error)))
         except (RedisError, OSError) as error:
-            await self._drop()
             self._refuse(asks, StoreUnavailable(sentence(error)))
-        except asyncio.CancelledError:
-            self._refuse(asks, StoreUnavailable(self._reason))
-            raise
+        finally:
+            if not whole:
+                # Replies may still come, or the server became a replica: this connection is of no more use.
+                self._refuse(asks, StoreUnavailable(self._reason))
+                await self._drop()
 
     def _take(self) -> list[Ask[Q, A]]:
         asks: list[Ask[Q, A]] = []

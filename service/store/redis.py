@@ -1,22 +1,16 @@
 """Online state in Redis: one MGET to read, one script to write.
 
 Reads and writes travel on a lane each (`service.store.lane`), so that neither waits for the other. The arithmetic of a
-write is done by ``update.lua`` inside Redis, atomically; what it must know of a layout is packed here from
-`features.layout` and sent along. No exception of redis-py leaves this module.
+write is done by ``update.lua`` inside Redis, atomically (`service.store.command`). No exception of redis-py leaves this
+module.
 
 A user of Redis' own needs ``~pm:*`` and ``+eval +evalsha +mget +get +set +getrange +setrange +strlen`` (and ``+select`` for a
 database other than 0).
 """
 
-import hashlib
-import struct
-from collections.abc import Iterable, Sequence
-from importlib.resources import files
-from itertools import islice, pairwise
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-import redis as blocking
-from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -29,53 +23,17 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from features.clock import SECOND
-from features.increment import Increment
-from features.layout import LAYOUTS, VERSION, Layout, M
-from service.errors import StoreError, StoreTimeout, StoreUnavailable
-from service.store.base import (
-    EVENT,
-    EVENT_TTL_SECONDS,
-    RECORD,
-    STATE,
-    Applied,
-    Item,
-    StateKeys,
-    States,
-    Update,
-    grouped,
-)
+from service.errors import StoreError, StoreUnavailable
+from service.store.base import EVENT_TTL_SECONDS, RECORD, Applied, StateKeys, States, Update
+from service.store.command import SCRIPT, Arguments, exchange, packed, update
 from service.store.lane import CONNECT_SECONDS, Ask, Lane, sentence
+from service.store.trial import examine
 
-OLDEST: Final = (6, 0)
-"""The oldest Redis served."""
-
-_SCRIPT: Final = files("service.store").joinpath("update.lua").read_bytes()
-_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest().encode()
-_INCREMENT: Final = struct.Struct(f"<qB{M}q")
-_MOST_RINGS: Final = 8
 _MOST_KEYS: Final = 1000
 _MOST_COMMANDS: Final = 32
 """What one exchange may hold, so that it stays well under any timeout: 32 updates keep Redis busy for 2 ms."""
-_MEASURES: Final = str(M).encode()
 
 
-def _outline(layout: Layout) -> bytes:
-    """Return what the script must know of a layout: ttl, rings, the head of its blobs, hop and tiles of each ring."""
-    hops = [ring.hop for ring in layout.rings]
-    if len(hops) > _MOST_RINGS or any(coarser % finer for finer, coarser in pairwise(hops)):
-        msg = f"at most {_MOST_RINGS} rings from fine to coarse are expected, each a multiple of the last, got {hops}"
-        raise ValueError(msg)
-    # The script renews the time to live when a tile begins, not with every increment: one hop on top.
-    ttl = layout.ttl_seconds + -(-hops[0] // SECOND)
-    mark = struct.pack("<BBI", VERSION, len(hops), layout.crc)
-    rings = b"".join(struct.pack("<dH", ring.hop, ring.tiles) for ring in layout.rings)
-    return struct.pack("<IB", ttl, len(hops)) + mark + rings
-
-
-_OUTLINES: Final = {kind: _outline(layout) for kind, layout in LAYOUTS.items()}
-
-Arguments = tuple[bytes | str | int, ...]
 _Read = Lane[list[str], list[bytes | None]]
 _Write = Lane[Sequence[Arguments], list[bool]]
 
@@ -118,7 +76,7 @@ class RedisStore:
         connection = self._connection()
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            await _examine(connection)
+            trouble = await examine(connection)
         except (AuthenticationError, NoPermissionError) as error:
             msg = f"{self.describe()} refuses these credentials: {sentence(error)}"
             raise StoreUnavailable(msg) from error
@@ -126,6 +84,8 @@ class RedisStore:
             return str(StoreUnavailable(f"{self.describe()} cannot be reached yet: {sentence(error)}"))
         finally:
             await connection.disconnect(nowait=True)
+        if trouble is not None:
+            return str(StoreUnavailable(f"{self.describe()} is not well yet: {trouble}"))
         try:
             # The first caller finds both lanes connected.
             await self._reads.ask([], timeout=CONNECT_SECONDS)
@@ -153,7 +113,7 @@ class RedisStore:
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
-        (applied,) = await self._writes.ask((self._arguments(event_id, updates),), deadline)
+        (applied,) = await self._writes.ask((update(self._event_ttl_ms, event_id, updates),), deadline)
         return applied
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
@@ -161,7 +121,7 @@ class RedisStore:
         applied: list[bool] = []
         for start in range(0, len(batch), _MOST_COMMANDS):
             part = batch[start : start + _MOST_COMMANDS]
-            applied += await self._writes.ask([self._arguments(*event) for event in part], deadline)
+            applied += await self._writes.ask([update(self._event_ttl_ms, *event) for event in part], deadline)
         return applied
 
     async def decided(
@@ -175,7 +135,7 @@ class RedisStore:
         deadline: float | None = None,
     ) -> bool:
         """Apply a decision's increments and remember its record in one atomic step."""
-        arguments = self._arguments(event_id, updates, record_keys, record, ttl_seconds)
+        arguments = update(self._event_ttl_ms, event_id, updates, record_keys, record, ttl_seconds)
         (applied,) = await self._writes.ask((arguments,), deadline)
         return applied
 
@@ -211,31 +171,6 @@ class RedisStore:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
 
-    def _arguments(
-        self,
-        event_id: str,
-        updates: Sequence[Update],
-        record_keys: Sequence[str] = (),
-        record: bytes = b"",
-        ttl_seconds: int = 1,
-    ) -> Arguments:
-        keys = [EVENT + event_id, *[RECORD + key for key in record_keys]]
-        packed: list[bytes] = []
-        latest: Increment | None = None
-        bits = b""
-        for (kind, key), increments in grouped(updates).items():
-            outline = _OUTLINES[kind]
-            for increment in increments:
-                # Most often one increment goes to every entity.
-                if increment is not latest:
-                    latest = increment
-                    bits = _INCREMENT.pack(increment.at, increment.is_attempt, *increment.deltas)
-                outline += bits
-            keys.append(f"{STATE}{kind}:{key}")
-            packed.append(outline)
-        given = (self._event_ttl_ms, _MEASURES, len(record_keys), ttl_seconds * 1000, record)
-        return ("EVALSHA", _SHA, len(keys), *keys, *given, *packed)
-
 
 async def _mget(connection: AbstractConnection, asks: Sequence[Ask[list[str], list[bytes | None]]]) -> None:
     """Read the keys of all asks with one MGET; an empty name asks for nothing."""
@@ -246,7 +181,7 @@ async def _mget(connection: AbstractConnection, asks: Sequence[Ask[list[str], li
     del places[""]
     values: list[bytes | None] = [None]
     if places:
-        await connection.send_packed_command(_packed(("MGET", *places)), check_health=False)
+        await connection.send_packed_command(packed(("MGET", *places)), check_health=False)
         try:
             values += await connection.read_response(disable_decoding=True)
         except ReadOnlyError:
@@ -263,13 +198,13 @@ async def _mget(connection: AbstractConnection, asks: Sequence[Ask[list[str], li
 async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[bool]]]) -> None:
     """Send the commands of all asks in one go; a server that does not know the script yet is told it."""
     commands = [command for ask in asks for command in ask.question]
-    replies = await _exchange(connection, commands)
+    replies = await exchange(connection, commands)
     unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if unknown:
         # Nothing was changed by these: send them again, the first with the whole script.
         again = [commands[place] for place in unknown]
-        again[0] = ("EVAL", _SCRIPT, *again[0][2:])
-        for place, reply in zip(unknown, await _exchange(connection, again), strict=True):
+        again[0] = ("EVAL", SCRIPT, *again[0][2:])
+        for place, reply in zip(unknown, await exchange(connection, again), strict=True):
             replies[place] = reply
     failed = next((reply for reply in replies if isinstance(reply, ReadOnlyError)), None)
     if failed is not None:
@@ -285,56 +220,6 @@ async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[A
             ask.fail(StoreUnavailable(sentence(refused)))
 
 
-def _packed(command: Arguments) -> bytes:
-    # Written in C: 2 us for an update, where redis-py's own packer takes 11. Its stub knows tuples of one only.
-    packed: bytes = pack_command(command)  # type: ignore[arg-type]
-    return packed
-
-
-async def _exchange(connection: AbstractConnection, commands: Sequence[Arguments]) -> list[Any]:
-    """Send commands and return their replies, an error reply in its place."""
-    await connection.send_packed_command([_packed(command) for command in commands], check_health=False)
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response(disable_decoding=True))
-        except ResponseError as error:
-            replies.append(error)
-    return replies
-
-
-async def _examine(connection: AbstractConnection) -> None:
-    """Raise `StoreUnavailable` for a server that will never do."""
-    (about,) = await _exchange(connection, [("INFO", "server")])
-    if isinstance(about, bytes):
-        lines = dict(line.split(":", 1) for line in about.decode().splitlines() if ":" in line)
-        version = lines.get("redis_version", "")
-        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-        if numbers < OLDEST:
-            wanted = ".".join(map(str, OLDEST))
-            msg = f"Redis {wanted} or newer is expected, this server is {version or 'of no known version'}"
-            raise StoreUnavailable(msg)
-        if lines.get("redis_mode") == "cluster":
-            msg = "a single Redis is expected, this one is in cluster mode, where no script may update several slots"
-            raise StoreUnavailable(msg)
-    # A trial of every right that is needed, on keys that are gone in a second.
-    probe = struct.pack("<IB", 1, 1) + b"probe1" + struct.pack("<dH", 1.0, 1) + _INCREMENT.pack(1, 0, *(0,) * M)
-    trial: Arguments = (EVENT + "probe", RECORD + "probe", STATE + "probe:1", 1, _MEASURES, 1, 1000, b"", probe)
-    replies = await _exchange(
-        connection,
-        [
-            ("EVAL", _SCRIPT, 3, *trial),
-            ("EVALSHA", _SHA, 3, *trial),
-            ("MGET", STATE + "probe:1", RECORD + "probe"),
-            ("SET", RECORD + "probe", b"", "EX", 1),
-        ],
-    )
-    for what, reply in zip(("scripts (EVAL)", "scripts (EVALSHA)", "reads", "writes"), replies, strict=True):
-        if isinstance(reply, ResponseError):
-            msg = f"the server refuses {what} on keys pm:*: {sentence(reply)}"
-            raise StoreUnavailable(msg)
-
-
 def describe(connections: ConnectionPool) -> str:
     """Return scheme, host, port and database; no user, no password."""
     given = connections.connection_kwargs
@@ -343,30 +228,3 @@ def describe(connections: ConnectionPool) -> str:
         return f"unix://{given['path']}?db={database}"
     scheme = "rediss" if "SSL" in connections.connection_class.__name__ else "redis"
     return f"{scheme}://{given.get('host', 'localhost')}:{given.get('port', 6379)}/{database}"
-
-
-def put_many(url: str, items: Iterable[Item], *, chunk: int = 500, timeout_seconds: float = 30.0) -> int:
-    """Write packed states over whatever is there, in pipelines of `chunk`; return how many. Blocking, for backfills.
-
-    Raises
-    ------
-    StoreTimeout, StoreUnavailable
-        When Redis cannot be reached, is too slow or refuses; what was written before stays.
-    """
-    client = blocking.Redis.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=CONNECT_SECONDS)
-    written = 0
-    source = iter(items)
-    try:
-        while part := list(islice(source, chunk)):
-            pipeline = client.pipeline(transaction=False)
-            for kind, key, blob in part:
-                pipeline.set(f"{STATE}{kind}:{key}", blob, ex=LAYOUTS[kind].ttl_seconds)
-            pipeline.execute()
-            written += len(part)
-    except blocking.exceptions.TimeoutError as error:
-        raise StoreTimeout(timeout_seconds * 1000) from error
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(sentence(error)) from error
-    finally:
-        client.close()
-    return written

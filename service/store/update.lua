@@ -141,7 +141,8 @@ local function update(key, given, position, outline)
   else
     totals = sub(head, base - 7 - ROW_SIZE, base - 8)
     last = unpack_from('<i8', head, base - 7)
-    newest = counts[1] > 0 and unpack_from('<i4', head, base + 4 * counts[1] - 3)
+    local tip = base + 4 * counts[1]
+    newest = counts[1] > 0 and tip <= #head and unpack_from('<i4', head, tip - 3)
   end
 
   while position < #given do

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import shutil
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -16,7 +17,8 @@ from features.layout import LAYOUTS
 from features.state import View, add, empty
 from service.errors import StoreTimeout, StoreUnavailable
 from service.store import Applied, FeatureStore, StateKeys, Update, by_attempt, by_decision, open_store
-from service.store.redis import put_many
+from service.store.bulk import put_many
+from service.store.trial import check
 from tests.servers import RedisServer, free_port
 
 START = 1_780_000_000 * SECOND
@@ -163,9 +165,18 @@ def open_default(url: str) -> redis.Redis:
 GOOD = add(LAYOUTS["card"], add(LAYOUTS["card"], None, attempt_increment(START - DAY, 3)), UPDATES[0].increment)
 
 
+def overlong() -> bytes:
+    """Return a blob that is whole, with more tiles in its finest ring than the ring has."""
+    layout = LAYOUTS["card"]
+    tiles = [START // layout.rings[0].hop - 30 + n for n in range(30)]
+    head = layout.head.pack(1, 3, layout.crc, 30, 0, 0) + layout.totals.pack(*range(8))
+    return head + struct.pack("<30i", *tiles) + struct.pack(f"<{30 * 7}q", *range(30 * 7))
+
+
 @pytest.mark.parametrize(
     "corrupt",
     [
+        overlong(),
         b"",
         b"\x01",
         b"garbage" * 40,
@@ -179,7 +190,7 @@ GOOD = add(LAYOUTS["card"], add(LAYOUTS["card"], None, attempt_increment(START -
         GOOD[:6] + b"\xff\xff" + GOOD[8:],
     ],
 )
-def test_a_blob_that_cannot_be_read_counts_as_empty(redis_url: str, corrupt: bytes) -> None:
+def test_a_blob_that_is_damaged_is_taken_as_the_state_itself_takes_it(redis_url: str, corrupt: bytes) -> None:
     async def story(store: FeatureStore) -> None:
         with redis.Redis.from_url(redis_url) as client:
             client.set("pm:s:card:tok_1", corrupt)
@@ -352,6 +363,20 @@ def test_rights_that_are_missing_are_named_at_the_start(own_redis: RedisServer) 
     tell(f"redis://least:s3cret@127.0.0.1:{own_redis.port}/0", story)
 
 
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ("redis_version:5.0.14\r\nredis_mode:standalone", "Redis 6.0 or newer is expected, this server is 5.0.14"),
+        ("# Server", "this server is of no known version"),
+        ("redis_version:6.2.0\r\nredis_mode:cluster", "cluster mode"),
+    ],
+)
+def test_a_server_that_will_never_do_is_refused_in_words(about: str, expected: str) -> None:
+    with pytest.raises(StoreUnavailable, match=expected):
+        check(about)
+    check("redis_version:7.0.15\r\nredis_mode:standalone")
+
+
 def test_a_server_in_cluster_mode_is_refused_in_words() -> None:
     server = RedisServer("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     server.start()
@@ -373,6 +398,22 @@ def test_a_server_that_turned_read_only_is_unavailable_and_recovers(own_redis: R
         assert await store.apply("e2", UPDATES)
 
     tell(own_redis.url, story)
+
+
+def test_a_server_that_takes_no_writes_for_now_is_reported_at_the_start_and_stops_nobody(
+    own_redis: RedisServer,
+) -> None:
+    async def act() -> None:
+        store = open_store(own_redis.url, timeout_ms=1000)
+        with own_redis.client() as client:
+            client.replicaof("127.0.0.1", 1)
+            try:
+                assert "is not well yet" in (await store.open() or "")
+            finally:
+                client.replicaof("NO", "ONE")
+                await store.close()
+
+    asyncio.run(act())
 
 
 def test_a_server_out_of_memory_refuses_an_update_as_a_whole(own_redis: RedisServer) -> None:
