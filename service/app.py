@@ -15,9 +15,10 @@ from litestar.exceptions import HTTPException
 
 from service.errors import ServiceError
 from service.http.answers import problem_response
-from service.http.decisions import Exchange, exchanges, handler, report
+from service.http.decisions import Exchange, exchanges, handler
 from service.http.operations import operation_handlers
 from service.http.problems import problem_of, problem_of_router
+from service.http.reporter import Reporter
 from service.metrics import Metrics
 from service.ports import Bundles, Decider, Journal, Learner, Store
 from service.settings import Settings
@@ -63,6 +64,7 @@ def create_app(
     At start it looks for a bundle and keeps looking at the pointer; at stop it closes the journal, then the store.
     """
     metrics.bundle = lambda: bundles.active
+    reporter = Reporter(metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -95,10 +97,10 @@ def create_app(
 
     def unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         problem, retry_after = problem_of(error)
-        report(metrics, str(request.scope.get("path_template", "unmatched")), error, problem.status)
+        reporter.report(str(request.scope.get("path_template", "unmatched")), error, problem.status)
         return problem_response(problem, retry_after=retry_after)
 
-    lane = exchanges(settings, decider=decider, learner=learner, bundles=bundles, metrics=metrics)
+    lane = exchanges(settings, decider=decider, learner=learner, bundles=bundles, metrics=metrics, reporter=reporter)
     return Application(
         lane=lane,
         route_handlers=[

@@ -6,6 +6,7 @@ of them may carry what a gateway sent. A traceback is logged as frames (file, li
 
 import logging
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -49,6 +50,30 @@ def describe(error: BaseException) -> list[dict[str, Any]]:
         chain.append(entry)
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return chain
+
+
+class Seldom:
+    """Lets a line of one kind through once in so many seconds, and counts those it kept back.
+
+    Parameters
+    ----------
+    seconds
+        Shortest time between two lines of a kind.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def kept_back(self, kind: tuple[str, str]) -> int | None:
+        """Return None when a line of this kind is to be kept back, else how many were since the last."""
+        now = time.monotonic()
+        last, count = self._kinds.get(kind, (-self._seconds, 0))
+        if now - last < self._seconds:
+            self._kinds[kind] = (last, count + 1)
+            return None
+        self._kinds[kind] = (now, 0)
+        return count
 
 
 def configure(level: str) -> None:

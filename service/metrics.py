@@ -21,7 +21,8 @@ LATENCY_BUCKETS: Final = (
 )  # fmt: skip
 """Upper bounds in seconds: 0.25 ms to 100 ms, with the default budget of 45 ms as one of them."""
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4"
+"""Of a scrape; Litestar adds the charset."""
 _MOST_DEGRADED_CODES: Final = 64
 
 

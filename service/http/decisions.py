@@ -3,7 +3,6 @@
 Raw ASGI, from the first byte to the last. This module must not know how an answer is found.
 """
 
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,7 @@ from service.errors import NotReady, RequestRefused
 from service.http import answers, checks
 from service.http.messages import Message
 from service.http.problems import problem_of
+from service.http.reporter import Reporter
 from service.http.wire import JSON, MSGPACK, ClientGone, answer_form, form_of, read_body
 from service.metrics import Metrics
 from service.ports import Bundles, Decider, Learner
@@ -38,8 +38,6 @@ _HEADS: Final = {form.media_type: answers.head(form.media_type) for form in (JSO
 _ALLOW: Final = ((b"allow", b"POST"),)
 # The rest of a body that is too large is not read, so that the connection cannot be used again.
 _CLOSE: Final = ((b"connection", b"close"),)
-
-log: Final = logging.getLogger(__name__)
 
 
 class Exchange(Generic[T]):
@@ -67,6 +65,7 @@ class Exchange(Generic[T]):
         budget_ms: float,
         bundles: Bundles,
         metrics: Metrics,
+        reporter: Reporter,
     ) -> None:
         self.path = f"{PREFIX}/{name}"
         self._read = message.read
@@ -74,7 +73,7 @@ class Exchange(Generic[T]):
         self._limit = limit
         self._budget = budget_ms / 1000
         self._bundles = bundles
-        self._metrics = metrics
+        self._report = reporter.report
         self._observe = metrics.endpoint(self.path).observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,22 +104,13 @@ class Exchange(Generic[T]):
         problem, retry_after = problem_of(error)
         extra: tuple[tuple[bytes, bytes], ...] = ()
         if problem.status >= 500:
-            report(self._metrics, self.path, error, problem.status)
+            self._report(self.path, error, problem.status)
         elif problem.code == "body_too_large":
             extra = _CLOSE
         elif problem.code == "method_not_allowed":
             extra = _ALLOW
         await answers.send_problem(send, problem, retry_after=retry_after, extra=extra)
         return problem.status
-
-
-def report(metrics: Metrics, route: str, error: Exception, status: int) -> None:
-    """Log and count an answer of 5xx: a bug with its stack, an outage as one line."""
-    if status == 500:
-        metrics.error(route)
-        log.error("unexpected error", exc_info=error, extra={"fields": {"route": route}})
-    elif not isinstance(error, NotReady):
-        log.warning("refused for an outage: %s", error, extra={"fields": {"route": route}})
 
 
 def _budget(raw: bytes, most: float) -> float:
@@ -137,7 +127,7 @@ def _not_ready(bundles: Bundles) -> NotReady:
 
 
 def exchanges(
-    settings: Settings, *, decider: Decider, learner: Learner, bundles: Bundles, metrics: Metrics
+    settings: Settings, *, decider: Decider, learner: Learner, bundles: Bundles, metrics: Metrics, reporter: Reporter
 ) -> list[Exchange[Any]]:
     """Return the four questions, ready to be asked."""
 
@@ -172,6 +162,7 @@ def exchanges(
             budget_ms=settings.budget_ms,
             bundles=bundles,
             metrics=metrics,
+            reporter=reporter,
         )
 
     return [

@@ -11,7 +11,7 @@ of digits, and a walk over the decoded body that knows the path and the exempt f
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from service.http.plain import Members, child, item
 
@@ -51,6 +51,7 @@ _LENGTHS: Final = _lengths()
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _RUN: Final = re.compile(r"[0-9]+(?:[ \-]{1,3}[0-9]+)*")
 _GROUP: Final = re.compile(r"[0-9]+")
+_FIRST_GROUPS: Final = frozenset({4, 6, 8})
 # Identifiers that are random hexadecimal by construction: a UUID, or a digest or object id of the usual lengths. About
 # one UUID in ten thousand holds a valid run by accident; no card number is ever printed like this.
 _OPAQUE: Final = re.compile(
@@ -111,13 +112,19 @@ def _run_holds_number(run: str) -> bool:
         return False
     if any(is_number(group) for group in groups):
         return True
-    # A number printed in groups (4-4-4-4, 4-6-5, 6-13) among other groups of digits, such as a date before it.
-    return any(
-        is_number("".join(groups[start:end]))
-        for start in range(len(groups))
-        if len(groups[start]) in {4, 6, 8}
-        for end in range(start + 2, min(start + 6, len(groups)) + 1)
-    )
+    return any(_starts_number(groups, start) for start, group in enumerate(groups) if len(group) in _FIRST_GROUPS)
+
+
+def _starts_number(groups: list[str], start: int) -> bool:
+    """Return whether a number printed in groups (4-4-4-4, 4-6-5, 6-13) begins at one, whatever stands around it."""
+    length = len(groups[start])
+    for end in range(start + 1, min(start + 6, len(groups))):
+        length += len(groups[end])
+        if length > LONGEST:
+            return False
+        if length >= SHORTEST and is_number("".join(groups[start : end + 1])):
+            return True
+    return False
 
 
 def _in_ascii(text: str) -> str:
@@ -146,20 +153,39 @@ def find_path(tree: Any, exempt: Iterable[str]) -> str | None:
         Names of fields whose own value is not looked at.
     """
     exempt = frozenset(exempt)
-    waiting: list[tuple[Any, str]] = [(tree, "$")]
+    # A path is a chain to its parents until it is wanted: as text, those of a deep and wide body would fill the memory.
+    waiting: list[tuple[Any, _Step | None]] = [(tree, None)]
     while waiting:
-        value, path = waiting.pop()
+        value, step = waiting.pop()
         if isinstance(value, Members):
             for key, inner in value:
                 if _is_carrier(key):
-                    return path
+                    return _path(step)
                 if not (key in exempt and isinstance(inner, str | int)):
-                    waiting.append((inner, child(path, key)))
+                    waiting.append((inner, _Step(step, key)))
         elif isinstance(value, list):
-            waiting.extend((inner, item(path, index)) for index, inner in enumerate(value))
+            waiting.extend((inner, _Step(step, index)) for index, inner in enumerate(value))
         elif _is_carrier(value):
-            return path
+            return _path(step)
     return None
+
+
+class _Step(NamedTuple):
+    """How one value is reached from the one around it: by the key of a member, or by an index."""
+
+    parent: "_Step | None"
+    by: Any
+
+
+def _path(step: _Step | None) -> str:
+    steps = []
+    while step is not None:
+        steps.append(step.by)
+        step = step.parent
+    path = "$"
+    for by in reversed(steps):
+        path = item(path, by) if isinstance(by, int) else child(path, by)
+    return path
 
 
 def _is_carrier(value: Any) -> bool:

@@ -5,6 +5,7 @@ the event loop once for the whole batch. This module must not know what an event
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -26,6 +27,7 @@ MOST_WAITING: Final = 10_000
 LARGEST_BATCH: Final = 1_024
 
 T = TypeVar("T")
+log: Final = logging.getLogger(__name__)
 
 
 class _Waiting(NamedTuple):
@@ -235,7 +237,12 @@ class SqliteJournal:
             failure = error
         except sqlite3.Error as error:
             failure = JournalUnavailable(str(error))
-            # A full disk needs no new connection; anything else may, and one is cheap beside a failed write.
+            # Some failures need a new connection, and for the others one is cheap beside a failed write.
+            self._disconnect()
+        except Exception as error:
+            # A bug; but with the writer gone every later append would wait for ever.
+            log.exception("the journal's writer failed on a batch")
+            failure = JournalUnavailable(f"the writer failed: {type(error).__name__}")
             self._disconnect()
         if failure is None:
             now = time.perf_counter()

@@ -66,3 +66,15 @@ def test_configuring_leaves_one_handler_and_no_access_log() -> None:
         root.handlers[:] = handlers
         root.setLevel(level)
         logging.getLogger("uvicorn.access").disabled = False
+
+
+def test_a_line_that_would_come_too_often_is_kept_back_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    seldom = logs.Seldom(1.0)
+    assert seldom.kept_back(("auth", "KeyError")) == 0
+    assert seldom.kept_back(("auth", "KeyError")) is None
+    assert seldom.kept_back(("auth", "KeyError")) is None
+    assert seldom.kept_back(("retry", "KeyError")) == 0
+    now = 101.5
+    assert seldom.kept_back(("auth", "KeyError")) == 2

@@ -144,6 +144,14 @@ def test_random_identifiers_come_in() -> None:
         assert not pan.holds_number(f"pay_{unique} {unique.hex}")
 
 
+def test_a_deep_and_wide_body_costs_no_more_than_its_size(edge: Any) -> None:
+    depth = 800
+    body = b'{"payment_id":"\\u0031","x":' + b"[" * depth + b",".join([b"1"] * 25_000) + b"]" * depth + b"}"
+    assert edge.post("auth", body).refusal == (422, "unknown_field", "$.x")
+    groups = b'{"payment_id":"' + b"4111 " * 10_000 + b'"}'
+    assert edge.post("auth", groups).refusal == (422, "out_of_range", "$.payment_id")
+
+
 @given(
     prefix=st.sampled_from(["4", "51", "2221", "34", "6011", "36", "3528", "62", "50"]),
     tail=st.text("0123456789", min_size=20, max_size=20),

@@ -195,6 +195,25 @@ def test_a_database_that_breaks_under_it_is_opened_again(tmp_path: Path, loop: A
     loop.run_until_complete(scenario())
 
 
+def test_the_writer_outlives_a_bug(
+    tmp_path: Path, loop: Any, auth_decided: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("canary")
+
+    async def scenario() -> None:
+        opened = SqliteJournal(tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(journal_module.table, "insert", broken)
+            with pytest.raises(JournalUnavailable, match="RuntimeError"):
+                await opened.append(auth_decided("pay_1"))
+        await opened.append(auth_decided("pay_2"))
+        await opened.close()
+
+    loop.run_until_complete(scenario())
+    assert "the journal's writer failed" in caplog.text
+
+
 def test_too_many_waiting_events_are_refused_at_once(
     tmp_path: Path, loop: Any, auth_decided: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
