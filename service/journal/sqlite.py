@@ -5,6 +5,7 @@ the event loop once for the whole batch. This module must not know what an event
 """
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -25,6 +26,8 @@ from service.ports import Journal
 MOST_WAITING: Final = 10_000
 """Events that may wait for the writer; one more is refused, so that a slow disk cannot eat the memory."""
 LARGEST_BATCH: Final = 1_024
+EVENTS_BETWEEN_CHECKPOINTS: Final = 1_000
+"""After so many events the log is moved into the table by a thread of its own: two fsyncs that no commit waits for."""
 
 T = TypeVar("T")
 log: Final = logging.getLogger(__name__)
@@ -81,8 +84,12 @@ class SqliteJournal:
         self._connect()
         self._reader: sqlite3.Connection | None = None
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
+        self._unmoved = 0
+        self._move = threading.Event()
         self._writer = threading.Thread(target=self._write, name="journal-writer", daemon=True)
         self._writer.start()
+        self._mover = threading.Thread(target=self._move_log, name="journal-mover", daemon=True)
+        self._mover.start()
 
     @property
     def failing(self) -> str | None:
@@ -154,6 +161,8 @@ class SqliteJournal:
         self._closed = True
         self._wake.release()
         await asyncio.to_thread(self._writer.join)
+        self._move.set()
+        await asyncio.to_thread(self._mover.join)
         await asyncio.to_thread(self._reading.shutdown)
         if self._reader is not None:
             self._reader.close()
@@ -248,11 +257,22 @@ class SqliteJournal:
             now = time.perf_counter()
             self._failing = None if rows else self._failing
             if rows:
+                self._unmoved += len(rows)
+                if self._unmoved >= EVENTS_BETWEEN_CHECKPOINTS:
+                    self._unmoved = 0
+                    self._move.set()
                 self._metrics.journal_committed([now - waiting.since for waiting in batch if waiting.row is not None])
         else:
             self._failing = failure.reason
             self._metrics.journal_failed(len(rows))
         self._tell(batch, failure)
+
+    def _move_log(self) -> None:
+        while not self._closed:
+            self._move.wait()
+            self._move.clear()
+            with contextlib.suppress(sqlite3.Error):
+                table.move_log_into_table(self._folder)
 
     def _tell(self, batch: list[_Waiting], failure: JournalUnavailable | None) -> None:
         """Wake each event loop once for all of the batch that waits in it."""

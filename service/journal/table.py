@@ -17,6 +17,9 @@ LARGEST_INSERT: Final = 64
 """Rows in one statement. One statement is one release of the interpreter lock, however many rows it has: with a row in
 each, the writer would queue for the lock behind the event loop once a row."""
 
+_PAGES_AT_MOST: Final = 8_000
+"""Pages of the write-ahead log at which a commit moves them into the table itself, should nobody have done so before."""
+
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS events (
     seq         INTEGER PRIMARY KEY,
@@ -94,7 +97,7 @@ def open_for_writing(folder: Path, *, full: bool) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-        connection.execute("PRAGMA wal_autocheckpoint = 1000")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_AT_MOST}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         connection.executescript(_SCHEMA)
     except sqlite3.Error:
@@ -107,6 +110,15 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
     """Open the database in `folder` to read."""
     address = (folder / FILE).absolute().as_uri() + "?mode=ro"
     return sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
+
+
+def move_log_into_table(folder: Path) -> None:
+    """Do, beside the writer and without stopping it, what a commit would have to do when the log is long."""
+    connection = sqlite3.connect(folder / FILE, timeout=5.0, isolation_level=None)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    finally:
+        connection.close()
 
 
 def insert(connection: sqlite3.Connection, rows: list[Row]) -> None:
