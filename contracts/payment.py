@@ -83,7 +83,8 @@ class PreviousAttempt(Wire, frozen=True, kw_only=True):
 class RetryRequest(Payment, frozen=True, kw_only=True):
     """Is this decline worth another try, when, where and how?
 
-    `attempt` is the number of the attempt that was declined; the retry would be `attempt + 1`.
+    `attempt` is the number of the attempt that was declined; the retry would be `attempt + 1`. `occurred_at` is the moment
+    of the question (absent: now); waits count from it.
     """
 
     decline: Decline

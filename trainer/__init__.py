@@ -1,0 +1,1 @@
+"""The batch side of Pointsman: history in, four models out."""

@@ -10,8 +10,8 @@ import polars as pl
 from features.clock import micros
 from service.errors import ServiceError
 from service.store import open_store
+from service.store.bulk import put_many
 from service.store.memory import MemoryStore
-from service.store.redis import put_many
 from trainer import history as canonical
 from trainer.backfill.state import states
 from trainer.errors import HistoryError, StoreRefused

@@ -6,7 +6,7 @@ in its place.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -227,6 +227,7 @@ def _window(history: pl.LazyFrame) -> dict[str, Any]:
         history.select(
             first=pl.col("occurred_at").min(),
             last=pl.col("occurred_at").max(),
+            known=pl.max_horizontal(pl.col("occurred_at").max(), pl.col("chargeback_at").max()),
             attempts=pl.len(),
             payments=pl.col("payment_id").n_unique(),
             processors=pl.col("processor").drop_nulls().unique().sort().implode(),
@@ -252,7 +253,7 @@ def _splits(
     told = options.train_until is not None or options.test_from is not None
     if delay is None or told:
         return splits, []
-    known_until = window["last"] - delay
+    known_until = min(window["known"] - delay, window["last"])
     span = window["last"] - window["first"]
     note = f"nine of ten chargebacks arrive within {delay.days} days"
     if known_until - window["first"] < span * 0.2:
@@ -261,7 +262,12 @@ def _splits(
             "; the history is too short for that: risk learns from its first half, where chargebacks still to come count "
             "as none, so its level is too low"
         )
-    splits["risk"] = split(window["first"], known_until - timedelta(microseconds=1))
+    elif known_until < window["last"]:
+        note += (
+            f"; risk learns from and is judged on payments before {known_until:%Y-%m-%d}, whose chargebacks are known"
+        )
+    if known_until < window["last"]:
+        splits["risk"] = split(window["first"], known_until)
     return splits, [note]
 
 

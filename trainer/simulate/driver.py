@@ -4,9 +4,11 @@ This module must not know policies or how fates are drawn.
 """
 
 import asyncio
+import heapq
 import sys
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -20,6 +22,8 @@ from trainer.simulate.policies import MOST_RETRIES
 T = TypeVar("T")
 _BACKLOG: Final = 20_000
 _GRACE_S: Final = 20.0
+_RETRIES_AT_ONCE: Final = 32
+_END_OF_TIME: Final = 2**62
 _SAY_EVERY_S: Final = 10.0
 _JSON: Final = {"Content-Type": "application/json"}
 
@@ -51,6 +55,8 @@ class Driver:
         self._decision = msgspec.json.Decoder(Decision)
         self._retry_decision = msgspec.json.Decoder(RetryDecision)
         self._anything = msgspec.json.Decoder(dict[str, Any])
+        # Retries planned for later, by their simulated moment: state must not hear of the future before the present.
+        self._planned: list[tuple[int, int, list[Attempt], Attempt, str]] = []
         self.attempts: list[Attempt] = []
         self.latencies_ms: list[float] = []
         self.errors: Counter[str] = Counter()
@@ -59,6 +65,12 @@ class Driver:
     async def run(self, payments: int, rate: float) -> float:
         """Send every payment at its moment; return the seconds from the first moment to the last sending."""
         tasks: set[asyncio.Task[None]] = set()
+
+        def start(conversation: Coroutine[Any, Any, None]) -> None:
+            task = asyncio.create_task(conversation)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
         began = said = time.monotonic()
         for row in range(payments):
             moment = began + row / rate
@@ -71,9 +83,9 @@ class Driver:
             if len(tasks) >= _BACKLOG:
                 self.errors["dropped: backlog"] += 1
                 continue
-            task = asyncio.create_task(self._converse(row, moment))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            for retry in self._due(int(self._gateway.payments.at_us[row])):
+                start(retry)
+            start(self._converse(row, moment))
         sending = time.monotonic() - began
         if tasks:
             _, unfinished = await asyncio.wait(tasks, timeout=_GRACE_S)
@@ -81,6 +93,7 @@ class Driver:
                 task.cancel()
             self.errors.update({"unfinished": len(unfinished)} if unfinished else {})
             await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._finish()
         return max(sending, payments / rate)
 
     async def _converse(self, row: int, moment: float) -> None:
@@ -110,21 +123,44 @@ class Driver:
         except _RefusedError:
             return
 
+    def _due(self, at_us: int, most: int | None = None) -> list[Coroutine[Any, Any, None]]:
+        """Take the retries planned for before `at_us` (simulated) off the plan, earliest first."""
+        due: list[Coroutine[Any, Any, None]] = []
+        while self._planned and self._planned[0][0] <= at_us and (most is None or len(due) < most):
+            _, _, attempts, again, decision_id = heapq.heappop(self._planned)
+            due.append(self._retry(attempts, again, decision_id))
+        return due
+
+    async def _finish(self) -> None:
+        """Carry out the retries planned for after the last payment, in the order of their moments."""
+        until = time.monotonic() + _GRACE_S
+        while self._planned and time.monotonic() < until:
+            await asyncio.gather(*self._due(_END_OF_TIME, _RETRIES_AT_ONCE))
+        if self._planned:
+            self.errors["unfinished"] += len(self._planned)
+
+    async def _retry(self, attempts: list[Attempt], again: Attempt, decision_id: str) -> None:
+        attempts.append(again)
+        self.attempts.append(again)
+        try:
+            await self._follow(attempts, decision_id)
+        except _RefusedError:
+            return
+
     async def _follow(self, attempts: list[Attempt], decision_id: str | None) -> None:
-        """Report the outcome; while it is a failure worth another try, try again."""
+        """Report the outcome; when it is a failure worth another try, plan that try."""
         gateway = self._gateway
         await self._report(attempts[-1], decision_id)
-        while not attempts[-1].approved and len(attempts) <= MOST_RETRIES:
-            answer = await self._post("retry", gateway.retry_request(attempts), self._retry_decision)
-            self.degraded += bool(answer.degraded)
-            if not answer.should_retry:
-                return
-            processor = self._known(answer.processor) or PROCESSORS[attempts[-1].processor]
-            authenticate = answer.verdict == "authenticate"
-            again = gateway.send_again(attempts[-1], processor, answer.wait_seconds or 0.0, authenticate=authenticate)
-            attempts.append(again)
-            self.attempts.append(again)
-            await self._report(again, answer.decision_id)
+        if attempts[-1].approved or len(attempts) > MOST_RETRIES:
+            return
+        answer = await self._post("retry", gateway.retry_request(attempts), self._retry_decision)
+        self.degraded += bool(answer.degraded)
+        if not answer.should_retry:
+            return
+        processor = self._known(answer.processor) or PROCESSORS[attempts[-1].processor]
+        authenticate = answer.verdict == "authenticate"
+        again = gateway.send_again(attempts[-1], processor, answer.wait_seconds or 0.0, authenticate=authenticate)
+        heapq.heappush(self._planned, (again.at_us, again.row, attempts, again, answer.decision_id))
 
     async def _report(self, attempt: Attempt, decision_id: str | None) -> None:
         try:

@@ -107,7 +107,7 @@ class Gateway:
         with_3ds = before.with_3ds or (authenticate and not bool(one.merchant_initiated[0]))
         one = replace(one, with_3ds=np.array([with_3ds]))
         wait_s = min(max(wait_s, 0.0), LONGEST_WAIT_S)
-        at_us = before.at_us + before.latency_ms * 1000 + int(wait_s * 1e6)
+        at_us = before.settled_us + int(wait_s * 1e6)
         cause = np.array([before.cause], dtype=np.int8)
         declined = Declined(
             cause,
@@ -142,14 +142,15 @@ class Gateway:
         last = attempts[-1]
         fields = self._fields(last.row)
         fields["attempt"] = last.number
-        fields["occurred_at"] = self._moment(last.at_us)
+        # The moment of the question: the gateway asks as soon as it knows of the decline.
+        fields["occurred_at"] = self._moment(last.settled_us)
         fields["uses_3ds"] = last.with_3ds
         decline = Decline(
             processor=PROCESSORS[last.processor],
             response_code=last.code,
             advice_code=last.advice,
             decline_reason=None if last.code else facts.STATUSES[last.status],
-            declined_at=self._moment(last.at_us + last.latency_ms * 1000),
+            declined_at=self._moment(last.settled_us),
             latency_ms=last.latency_ms,
         )
         earlier = tuple(

@@ -87,7 +87,7 @@ async def drive(
 
     A payment whose decision is ``decline`` is not sent; ``review`` is sent as if a person had released it; a challenge
     loses some payers. Without an answer the gateway goes its own way: the shop's first preference and no retry. A retry
-    is sent at once in real time, however long the wait it simulates.
+    is sent when simulated time reaches its moment; those after the last payment follow at the end, in order.
 
     Parameters
     ----------
