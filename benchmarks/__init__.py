@@ -1,1 +1,1 @@
-"""How fast, how good, against whom. No product code lives here."""
+"""How fast, how good, against whom. No product code lives here; `README.md` says how to read the figures."""

@@ -1,6 +1,7 @@
 """What every room's tests may use."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -36,3 +37,12 @@ def own_redis() -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def bundle_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shelf with one small, active bundle of all four models, simulated and fitted once per session."""
+    # Here: it loads polars and scikit-learn, which most tests do without.
+    from benchmarks.material import make_shelf
+
+    return make_shelf(tmp_path_factory.mktemp("bundles"), payments=20_000, max_rows=1_500)

@@ -1,0 +1,22 @@
+"""``python -m benchmarks``: prints what there is to run."""
+
+from typing import Final
+
+COMMANDS: Final = (
+    ("make bench", "the parts of the hot path in process, each beside its floor"),
+    ("python -m benchmarks.load", "the service over HTTP on loopback, beside a bare ASGI app; --help for the options"),
+    ("python -m benchmarks.floor", "that bare ASGI app alone, for a load generator of your own"),
+    ("make demo", "simulate, train, serve and drive payments through it"),
+)
+
+
+def main() -> None:
+    """Print one command a line."""
+    width = max(len(command) for command, _ in COMMANDS)
+    for command, what in COMMANDS:
+        print(f"{command:<{width}}  {what}")
+    print("\nHow to read the figures: benchmarks/README.md")
+
+
+if __name__ == "__main__":
+    main()

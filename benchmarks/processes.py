@@ -1,0 +1,181 @@
+"""The processes that are measured: started on a free port of loopback, kept to a core, stopped by their own id.
+
+This module must not know what is asked of them.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Final, Self
+from urllib.request import urlopen
+
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 15.0
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """Return the cores of the server and of the client: the first one, and the others (the same one when it is alone)."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set(), set()
+    first, *others = sorted(os.sched_getaffinity(0))
+    return {first}, set(others) or {first}
+
+
+def keep_to(pid: int, wanted: set[int]) -> None:
+    """Keep a process (0: this one) to some cores, where the system can."""
+    if wanted and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(pid, wanted)
+
+
+class Process:
+    """One child process; leaving the context stops it.
+
+    Parameters
+    ----------
+    command
+        Program and arguments.
+    environment
+        Variables beside those of this process; ``POINTSMAN_`` variables of this process are not passed on.
+    wanted
+        Cores to keep it to; none leaves it alone.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, wanted: set[int] | None = None
+    ) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
+        variables = {**inherited, **(environment or {})}
+        # Nobody but this module's callers chooses the command.
+        self._process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)  # noqa: S603
+        # Threads started from here on stay on these cores too.
+        keep_to(self._process.pid, wanted or set())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    def check(self) -> None:
+        """Raise ``RuntimeError`` when the process has ended by itself."""
+        if self._process.poll() is not None:
+            msg = f"{self._process.args!r} ended by itself with code {self._process.returncode}"
+            raise RuntimeError(msg)
+
+    def stop(self) -> None:
+        """Ask the process to end, and end it when it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class WebServer(Process):
+    """A process that answers HTTP, ready when ``path`` answers with a status of 2xx."""
+
+    def __init__(
+        self, module: str, port: int, path: str, environment: Mapping[str, str], wanted: set[int] | None = None
+    ) -> None:
+        super().__init__([sys.executable, "-m", module], environment, wanted)
+        self.url = f"http://127.0.0.1:{port}"
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with urlopen(self.url + path, timeout=1):  # noqa: S310  (loopback, written two lines above)
+                    return
+            except OSError as error:
+                self._give_up(until, error)
+            time.sleep(0.05)
+
+    def _give_up(self, until: float, error: OSError) -> None:
+        self.check()
+        if time.monotonic() > until:
+            self.stop()
+            msg = f"{self.url} did not get ready within {START_SECONDS:g} s: {error}"
+            raise RuntimeError(msg)
+
+
+def service(shelf: Path, store: str, journal: str, sync: str, wanted: set[int] | None = None) -> WebServer:
+    """Start the service as it is started anywhere, ready to decide."""
+    port = free_port()
+    variables = {
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "BUNDLES": str(shelf),
+        "STORE": store,
+        "JOURNAL": journal,
+        "JOURNAL_SYNC": sync,
+        "LOG_LEVEL": "warning",
+    }
+    environment = {f"POINTSMAN_{name}": value for name, value in variables.items()}
+    return WebServer("service", port, "/health/ready", environment, wanted)
+
+
+def floor(wanted: set[int] | None = None) -> WebServer:
+    """Start the bare ASGI app of `benchmarks.floor`."""
+    port = free_port()
+    return WebServer("benchmarks.floor", port, "/health/ready", {"FLOOR_PORT": str(port)}, wanted)
+
+
+def redis_program() -> str | None:
+    """Return the path of redis-server, or None when there is none."""
+    return shutil.which("redis-server")
+
+
+class Redis(Process):
+    """A redis-server that keeps nothing on disk."""
+
+    def __init__(self, wanted: set[int] | None = None) -> None:
+        program = redis_program()
+        if program is None:
+            msg = "expected a redis-server on PATH"
+            raise RuntimeError(msg)
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._folder = mkdtemp(prefix="pointsman-redis-")
+        options = (
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--appendonly",
+            "no",
+            "--save",
+            "",
+            "--dir",
+            self._folder,
+        )
+        super().__init__([program, *options], None, wanted)
+        until = time.monotonic() + START_SECONDS
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+            self.check()
+            if time.monotonic() > until:
+                self.stop()
+                msg = f"redis-server did not get ready within {START_SECONDS:g} s"
+                raise RuntimeError(msg)
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder."""
+        super().stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
