@@ -1,0 +1,30 @@
+# The service: what answers requests, and nothing of the trainer. Build from the repository's root:
+#   docker build -f deploy/service.Dockerfile -t pointsman-service .
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim AS packages
+COPY requirements/service.txt requirements/service.txt
+RUN python -m venv /opt/pointsman
+RUN /opt/pointsman/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/service.txt
+RUN /opt/pointsman/bin/python -m pip uninstall --yes --quiet pip setuptools
+
+FROM python:${PYTHON}-slim
+RUN useradd --system --uid 10001 --home-dir /var/lib/pointsman pointsman
+RUN install -d -o pointsman -g pointsman /var/lib/pointsman /var/lib/pointsman/bundles /var/lib/pointsman/journal
+COPY --from=packages /opt/pointsman /opt/pointsman
+WORKDIR /app
+COPY contracts contracts
+# The online half of the features alone: the batch plan under features/offline stays out.
+COPY features/*.py features/
+COPY service service
+RUN /opt/pointsman/bin/python -m compileall -q contracts features service
+ENV PATH=/opt/pointsman/bin:/usr/local/bin:/usr/bin:/bin
+ENV PYTHONUNBUFFERED=1
+ENV POINTSMAN_HOST=0.0.0.0
+ENV POINTSMAN_PORT=8080
+ENV POINTSMAN_BUNDLES=/var/lib/pointsman/bundles
+ENV POINTSMAN_JOURNAL=/var/lib/pointsman/journal
+USER 10001
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['POINTSMAN_PORT'] + '/health/live', timeout=2)"]
+CMD ["python", "-m", "service"]

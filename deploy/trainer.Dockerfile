@@ -1,0 +1,29 @@
+# The trainer: turns a history into a bundle on the shelf the service reads. Build from the repository's root:
+#   docker build -f deploy/trainer.Dockerfile -t pointsman-trainer .
+ARG PYTHON=3.11
+
+FROM python:${PYTHON}-slim AS packages
+COPY requirements/trainer.txt requirements/trainer.txt
+RUN python -m venv /opt/pointsman
+RUN /opt/pointsman/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/trainer.txt
+RUN /opt/pointsman/bin/python -m pip uninstall --yes --quiet pip setuptools
+
+FROM python:${PYTHON}-slim
+# The same user as the service's, who reads the bundles written here.
+RUN useradd --system --uid 10001 --home-dir /var/lib/pointsman pointsman
+RUN install -d -o pointsman -g pointsman /var/lib/pointsman /var/lib/pointsman/bundles /var/lib/pointsman/work
+COPY --from=packages /opt/pointsman /opt/pointsman
+WORKDIR /app
+COPY contracts contracts
+COPY features features
+COPY service service
+COPY trainer trainer
+RUN /opt/pointsman/bin/python -m compileall -q contracts features service trainer
+ENV PATH=/opt/pointsman/bin:/usr/local/bin:/usr/bin:/bin
+ENV PYTHONUNBUFFERED=1
+ENV PYTHONPATH=/app
+ENV MPLCONFIGDIR=/tmp/matplotlib
+USER 10001
+WORKDIR /var/lib/pointsman
+ENTRYPOINT ["python", "-m", "trainer"]
+CMD ["--help"]

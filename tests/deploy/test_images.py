@@ -1,0 +1,118 @@
+"""What the two Dockerfiles and the compose file promise, read from them: no container engine is at hand."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from service.settings import load
+from tests.deploy.dockerfile import ROOT, copy_into, stages
+
+IMAGES = ["service", "trainer"]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+class TestBoth:
+    def test_starts_from_a_slim_python_the_project_supports(self, image):
+        first = (ROOT / "deploy" / f"{image}.Dockerfile").read_text()
+        assert re.search(r"^ARG PYTHON=3\.1[123]$", first, re.MULTILINE)
+        assert {stage.base.split()[0] for stage in stages(f"{image}.Dockerfile")} == {"python:${PYTHON}-slim"}
+
+    def test_installs_its_own_set_by_hash_and_nothing_else(self, image):
+        *building, final = stages(f"{image}.Dockerfile")
+        installs = [each.words for stage in building for each in stage.all("RUN") if "install" in each.words]
+        assert len(installs) == 1
+        assert "--require-hashes" in installs[0]
+        assert installs[0][-2:] == ["-r", f"requirements/{image}.txt"]
+        assert not [each for each in final.all("RUN") if "pip" in each.words]
+
+    def test_every_package_of_the_set_is_pinned_with_a_hash(self, image):
+        text = (ROOT / "requirements" / f"{image}.txt").read_text().replace("\\\n", " ")
+        lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+        assert lines
+        assert all("==" in line and "--hash=sha256:" in line for line in lines)
+
+    def test_does_not_run_as_root(self, image):
+        final = stages(f"{image}.Dockerfile")[-1]
+        user = final.last("USER").text
+        assert user.isdigit()
+        assert int(user) > 0
+        assert any(f"--uid {user}" in each.text for each in final.all("RUN"))
+
+    def test_copies_only_what_is_there_and_let_through(self, image):
+        let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+        for stage in stages(f"{image}.Dockerfile"):
+            for source, _ in stage.copies:
+                assert source.split("/")[0] in let_through
+                assert list(ROOT.glob(source))
+
+
+def test_trainer_image_holds_what_its_command_needs(tmp_path):
+    final = stages("trainer.Dockerfile")[-1]
+    copy_into(final, tmp_path)
+    command = [*final.last("ENTRYPOINT").words, *final.last("CMD").words]
+    assert command[0] == "python"
+    # In another folder and without this checkout on the path: what is imported is what was copied.
+    probe = (
+        "import runpy, sys, trainer\n"
+        "assert trainer.__file__.startswith(sys.argv.pop(1))\n"
+        "runpy.run_module('trainer', run_name='__main__')"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", probe, str(tmp_path), *command[3:]],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path / "app")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "simulate" in ran.stdout
+    assert "fit" in ran.stdout
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+
+
+class TestCompose:
+    def test_service_waits_for_a_healthy_redis(self, compose):
+        service, redis = compose["services"]["service"], compose["services"]["redis"]
+        assert service["depends_on"]["redis"]["condition"] == "service_healthy"
+        assert redis["healthcheck"]["test"] == ["CMD", "redis-cli", "ping"]
+
+    def test_redis_keeps_what_it_was_told(self, compose):
+        command = compose["services"]["redis"]["command"]
+        assert command[command.index("--appendonly") + 1] == "yes"
+        assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
+
+    def test_port_is_bound_to_loopback(self, compose):
+        assert all(port.startswith("127.0.0.1:") for port in compose["services"]["service"]["ports"])
+
+    def test_trainer_runs_only_when_asked_for(self, compose):
+        assert compose["services"]["trainer"]["profiles"] == ["trainer"]
+
+    def test_settings_of_image_and_compose_are_known_to_the_service(self, compose):
+        image = stages("service.Dockerfile")[-1].environment
+        settings = load({**image, **compose["services"]["service"]["environment"]})
+        assert settings.store == "redis://redis:6379/0"
+        assert settings.host == "0.0.0.0"
+        mounts = dict(volume.split(":")[:2][::-1] for volume in compose["services"]["service"]["volumes"])
+        assert mounts[str(settings.bundles)] == "bundles"
+        assert mounts[str(settings.journal)] == "journal"
+
+    def test_volumes_and_files_named_exist(self, compose):
+        for service in compose["services"].values():
+            for volume in service.get("volumes", ()):
+                assert volume.split(":")[0] in compose["volumes"]
+            if "build" in service:
+                assert (ROOT / service["build"]["dockerfile"]).is_file()
+
+    def test_bundles_are_published_where_the_service_looks(self, compose):
+        writes, reads = (compose["services"][name]["volumes"] for name in ("trainer", "service"))
+        assert "bundles:/var/lib/pointsman/bundles" in writes
+        assert "bundles:/var/lib/pointsman/bundles:ro" in reads

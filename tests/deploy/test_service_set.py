@@ -1,0 +1,145 @@
+"""The service image without an engine: its own commands in a scratch folder, then a decision asked of what came out.
+
+This is the proof that the service needs its pinned set alone. It installs some thirty packages: about half a minute.
+"""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.deploy.dockerfile import ROOT, Stage, copy_into, stages
+
+BATCH_ONLY = (
+    "polars", "pandas", "sklearn", "xgboost", "pyarrow", "duckdb", "deltalake", "matplotlib", "scipy",
+    "skl2onnx", "onnxmltools", "onnx", "trainer", "benchmarks", "features.offline",
+)  # fmt: skip
+
+PAYMENT = {
+    "payment_id": "pay_1",
+    "merchant_id": "shop_1",
+    "amount_minor": 12_990,
+    "currency": "EUR",
+    "card_token": "tok_1",
+    "card_network": "visa",
+    "issuer_country": "DE",
+}
+
+
+class Image:
+    """A folder that stands for the image's root: /opt/pointsman and /app are made in it."""
+
+    def __init__(self, root: Path, building: Stage, final: Stage) -> None:
+        self.root = root
+        self.final = final
+        for line in building.all("RUN"):
+            self.run([self.placed(word) for word in line.words], cwd=ROOT)
+        copy_into(final, root)
+
+    def placed(self, word: str) -> str:
+        """A word of a command with the image's paths moved into the folder."""
+        if word == "python":
+            return str(self.root / "opt/pointsman/bin/python") if (self.root / "opt").exists() else sys.executable
+        for path in ("/opt/pointsman", "/var/lib/pointsman"):
+            word = word.replace(path, f"{self.root}{path}")
+        return word
+
+    def run(self, command: list[str], cwd: Path, **more: str) -> str:
+        # pip needs to know which index this machine uses; nothing else of the environment comes in.
+        kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "HOME"}
+        environment = {**kept, "PATH": "/usr/bin:/bin", **more}
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=150, check=False
+        )
+        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def environment(self, port: int) -> dict[str, str]:
+        """The image's ENV, on loopback and a free port."""
+        moved = {name: self.placed(value) for name, value in self.final.environment.items()}
+        return {**moved, "POINTSMAN_HOST": "127.0.0.1", "POINTSMAN_PORT": str(port)}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    building, final = stages("service.Dockerfile")
+    return Image(tmp_path_factory.mktemp("image"), building, final)
+
+
+def _ask(url: str, body: object = None) -> tuple[int, dict]:
+    data = None if body is None else msgspec.json.encode(body)
+    request = urllib.request.Request(url, data, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, msgspec.json.decode(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, msgspec.json.decode(error.read())
+
+
+def _until(condition, seconds=20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be in time"
+        time.sleep(0.05)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return _ask(url)[0] == 200
+    except OSError:
+        return False
+
+
+def test_service_runs_on_its_pinned_set_alone(image: Image, bundle_shelf: Path) -> None:
+    app = image.root / "app"
+    python = image.placed("python")
+
+    probe = (
+        "import importlib.util as u, sys\n"
+        f"names = {BATCH_ONLY!r}\n"
+        "there = [name for name in names if ('.' not in name or u.find_spec(name.split('.')[0])) and u.find_spec(name)]\n"
+        "print(*there, 'pip' if u.find_spec('pip') else '')"
+    )
+    assert image.run([python, "-c", probe], cwd=app).split() == []
+    assert not (app / "trainer").exists()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = image.environment(port)
+    shelf = Path(environment["POINTSMAN_BUNDLES"])
+    shelf.parent.mkdir(parents=True)
+    command = [image.placed(word) for word in image.final.last("CMD").words]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, cwd=app, env=environment) as process:
+        try:
+            _until(lambda: _answers(f"{url}/health/live"))
+            healthcheck = image.final.healthcheck
+            image.run([image.placed(healthcheck[0]), *healthcheck[1:]], cwd=app, **environment)
+
+            # Alive, but with nothing to decide with.
+            assert _ask(f"{url}/health/ready")[0] == 503
+            assert _ask(f"{url}/api/decisioning/auth", PAYMENT)[0] == 503
+
+            # A bundle published while it runs.
+            shelf.symlink_to(bundle_shelf, target_is_directory=True)
+            _until(lambda: _answers(f"{url}/health/ready"))
+            status, answer = _ask(f"{url}/api/decisioning/auth", PAYMENT)
+            assert status == 200
+            assert answer["bundle_version"] == (bundle_shelf / "active").read_text().strip()
+            assert answer["processor"] in {each["processor"] for each in answer["ranking"]}
+            assert answer["degraded"] == []
+            assert _ask(f"{url}/api/decisions/{answer['decision_id']}")[1]["decision"]["answer"] == answer
+        finally:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
