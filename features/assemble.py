@@ -7,7 +7,6 @@ values over a history; ``tests/parity`` holds the two together, bit for bit.
 This module must not know where the state comes from.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,8 +19,8 @@ from features.catalog import BY_SCOPE, CANDIDATE, PAYMENT, RETRY
 from features.clock import DAY, HOUR, SECOND, moment
 from features.encoding import SEPARATOR, Encodings
 from features.layout import INDEX, LAYOUTS
-from features.spec import ABSENT, FeatureSpec, Scope
-from features.state import View, is_readable
+from features.spec import FeatureSpec, Scope
+from features.state import View, readable
 
 Matrix = npt.NDArray[np.float32]
 Views = Mapping[str, View | None]
@@ -40,10 +39,7 @@ RETRY_WIDTH: Final = WIDTH + len(RETRY)
 
 def open_view(kind: str, blob: bytes | None) -> View | None:
     """Open the state of an entity; None for one that is missing or cannot be read (it is then never seen)."""
-    if blob is None:
-        return None
-    layout = LAYOUTS[kind]
-    return View(layout, blob) if is_readable(layout, blob) else None
+    return None if blob is None else readable(LAYOUTS[kind], blob)
 
 
 class Plan:
@@ -140,13 +136,14 @@ _STATIC: Final[dict[str, str]] = {
     "night": "1.0 if {us} % day < 6 * hour else 0.0",
 }
 
-# Operations on a window w (measures summed) of a seen entity: m and n are positions of the inputs in it.
+# Operations on a window of a seen entity: t are its totals, w the totals at the window's start, m and n the positions of
+# the inputs in both.
 _WINDOWED: Final[dict[str, str]] = {
-    "count": "float({w}[{m}])",
-    "rate": "{w}[{m}] / {w}[{n}] if {w}[{n}] else {absent}",
-    "mean": "{w}[{m}] / {w}[{n}] if {w}[{n}] else {absent}",
-    "relative": "float(p.amount_minor) * float({w}[{n}]) / float({w}[{m}]) if {w}[{m}] else {absent}",
-    "since": "(at - v.last_attempt) / second if {w}[{m}] else {absent}",
+    "count": "float(t[{m}] - {w}[{m}])",
+    "rate": "(t[{m}] - {w}[{m}]) / d if (d := t[{n}] - {w}[{n}]) else {absent}",
+    "mean": "(t[{m}] - {w}[{m}]) / d if (d := t[{n}] - {w}[{n}]) else {absent}",
+    "relative": "float(p.amount_minor) * float(t[{n}] - {w}[{n}]) / float(d) if (d := t[{m}] - {w}[{m}]) else {absent}",
+    "since": "(at - v.last_attempt) / second if t[{m}] - {w}[{m}] else {absent}",
 }
 
 OPERATIONS: Final = frozenset(_STATIC) | frozenset(_WINDOWED) | {"prior"}
@@ -183,7 +180,6 @@ def _compile(scope: Scope, encodings: Encodings) -> _Row:
         "hour": HOUR,
         "second": SECOND,
         "moment": moment,
-        "inf": math.inf,
     }
     for spec in specs:
         if spec.target is not None:
@@ -214,14 +210,17 @@ def _entity_source(entity: str, entries: Sequence[tuple[int, FeatureSpec]]) -> l
     layout = LAYOUTS[entity]
     windows = sorted({(spec.ring, spec.width) for _, spec in entries})
     horizon = (len(layout.rings) - 1, layout.horizon)
+    events = INDEX["events"]
+    whole = f"w{horizon[0]}_{horizon[1]}"
     lines = [
         f"    v = views.get({entity!r})",
         "    if v is not None:",
-        f"        w{horizon[0]}_{horizon[1]} = v.window({horizon[0]}, {horizon[1]}, at)",
-        f"        if w{horizon[0]}_{horizon[1]}[{INDEX['events']}]:",
+        "        t = v.totals",
+        f"        {whole} = v.before({horizon[0]}, {horizon[1]}, at)",
+        f"        if t[{events}] - {whole}[{events}]:",
     ]
     lines += [
-        f"            w{ring}_{width} = v.window({ring}, {width}, at)"
+        f"            w{ring}_{width} = v.before({ring}, {width}, at)"
         for ring, width in windows
         if (ring, width) != horizon
     ]
@@ -231,6 +230,3 @@ def _entity_source(entity: str, entries: Sequence[tuple[int, FeatureSpec]]) -> l
         )
         lines.append(f"            o[{position}] = {source}")
     return lines
-
-
-__all__ = ["ABSENT", "OPERATIONS", "RETRY_WIDTH", "WIDTH", "Matrix", "Plan", "Views", "open_view"]

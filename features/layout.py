@@ -44,7 +44,19 @@ class Ring:
 class Layout:
     """The rings of one kind of entity, with the offsets that do not depend on a blob."""
 
-    __slots__ = ("crc", "head", "head_size", "horizon", "kind", "rings", "totals", "totals_offset", "ttl_seconds")
+    __slots__ = (
+        "crc",
+        "head",
+        "head_size",
+        "hops",
+        "horizon",
+        "kind",
+        "mark",
+        "rings",
+        "totals",
+        "totals_offset",
+        "ttl_seconds",
+    )
 
     def __init__(self, kind: str, rings: tuple[Ring, ...]) -> None:
         self.kind = kind
@@ -55,6 +67,8 @@ class Layout:
         self.head_size = self.head.size + self.totals.size
         words = f"{VERSION}:{','.join(MEASURES)}:{','.join(f'{ring.hop}/{ring.tiles}' for ring in rings)}"
         self.crc = zlib.crc32(words.encode())
+        self.mark = (VERSION, len(rings), self.crc)
+        self.hops = tuple(ring.hop for ring in rings)
         self.horizon = max(ring.reach for ring in rings)
         # Past the longest window plus one of its hops the blob says nothing any more.
         self.ttl_seconds = (self.horizon + max(ring.hop for ring in rings)) // 1_000_000 + 60
@@ -71,3 +85,6 @@ LAYOUTS: Final[dict[str, Layout]] = {
     "processor": Layout("processor", (Ring(MINUTE, 15 * MINUTE), Ring(5 * MINUTE, HOUR), Ring(HOUR, DAY))),
 }
 """The state kept for each kind of entity."""
+
+MOST_TILES: Final = max(ring.tiles for layout in LAYOUTS.values() for ring in layout.rings)
+"""Tiles of the longest ring of all."""

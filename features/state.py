@@ -6,13 +6,15 @@ both to the same bytes.
 
 import struct
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from features.increment import Increment
-from features.layout import VERSION, Layout, M
+from features.layout import MOST_TILES, VERSION, Layout, M
 
 _ROW = struct.Struct(f"<{M}q")
 _TILE = struct.Struct("<i")
 _ZEROS = (0,) * M
+_ROW_AND_TILE = 4 + 8 * M
 
 
 def empty(layout: Layout) -> bytes:
@@ -23,12 +25,7 @@ def empty(layout: Layout) -> bytes:
 
 def is_readable(layout: Layout, blob: bytes) -> bool:
     """Tell whether `blob` is a whole state of this layout (right version, layout and length)."""
-    if len(blob) < layout.head_size:
-        return False
-    version, rings, crc, *counts = layout.head.unpack_from(blob)
-    if version != VERSION or rings != len(layout.rings) or crc != layout.crc:
-        return False
-    return bool(len(blob) == layout.head_size + sum(counts) * (4 + 8 * M))
+    return readable(layout, blob) is not None
 
 
 def add(layout: Layout, blob: bytes | None, increment: Increment) -> bytes:
@@ -88,34 +85,55 @@ def _insert(
     return tiles[drop:], rows[drop:]
 
 
+_TILE_RUNS = tuple(struct.Struct(f"<{count}i") for count in range(MOST_TILES + 1))
+
+
 class View:
-    """A blob opened for reading windows: nothing is decoded before it is asked for."""
+    """A readable blob opened for windows: nothing is decoded before it is asked for (see `readable`)."""
 
-    __slots__ = ("_blob", "_layout", "_starts", "_tiles", "last_attempt", "totals")
+    __slots__ = ("_blob", "_hops", "_offsets", "_tiles", "last_attempt", "totals")
 
-    def __init__(self, layout: Layout, blob: bytes) -> None:
-        self._layout = layout
+    def __init__(self, layout: Layout, blob: bytes, counts: tuple[int, ...] | None = None) -> None:
+        if counts is None:
+            counts = layout.head.unpack_from(blob)[3:]
         self._blob = blob
-        _, _, _, *counts = layout.head.unpack_from(blob)
+        self._hops = layout.hops
         *totals, self.last_attempt = layout.totals.unpack_from(blob, layout.totals_offset)
         self.totals: list[int] = totals
         offset = layout.head_size
-        self._tiles: list[tuple[int, ...]] = []
-        self._starts: list[int] = []
+        self._offsets: list[tuple[int, int]] = []
+        self._tiles: list[tuple[int, ...] | None] = [None] * len(counts)
         for count in counts:
-            self._tiles.append(struct.unpack_from(f"<{count}i", blob, offset))
-            offset += 4 * count
-            self._starts.append(offset)
-            offset += 8 * M * count
+            self._offsets.append((offset, count))
+            offset += count * _ROW_AND_TILE
+
+    def before(self, ring: int, width: int, now: int) -> Sequence[int]:
+        """Return the totals as they stood at the start of a window, one per measure.
+
+        The window covers [floor((now - width) / hop) * hop, now) in microseconds; its sums are `totals` less what this
+        returns. Whatever was added at `now` or later is counted too: the caller asks at the present.
+        """
+        start, count = self._offsets[ring]
+        tiles = self._tiles[ring]
+        if tiles is None:
+            tiles = self._tiles[ring] = _TILE_RUNS[count].unpack_from(self._blob, start)
+        position = bisect_left(tiles, (now - width) // self._hops[ring])
+        if position == count:
+            return self.totals
+        return _ROW.unpack_from(self._blob, start + 4 * count + 8 * M * position)
 
     def window(self, ring: int, width: int, now: int) -> tuple[int, ...]:
-        """Return the sums over [floor((now - width) / hop) * hop, now) in microseconds, one per measure.
+        """Return the sums over a window, one per measure; see `before`."""
+        return tuple([total - was for total, was in zip(self.totals, self.before(ring, width, now), strict=True)])
 
-        Rows of another time than `now` - the future included - are whatever was added: the caller asks at the present.
-        """
-        tiles = self._tiles[ring]
-        position = bisect_left(tiles, (now - width) // self._layout.rings[ring].hop)
-        if position == len(tiles):
-            return _ZEROS
-        row = _ROW.unpack_from(self._blob, self._starts[ring] + 8 * M * position)
-        return tuple([total - value for total, value in zip(self.totals, row, strict=True)])
+
+def readable(layout: Layout, blob: bytes | None) -> View | None:
+    """Open a state; None for one that is missing or cannot be read, which then counts as never seen."""
+    if blob is None or len(blob) < layout.head_size:
+        return None
+    head = layout.head.unpack_from(blob)
+    counts = head[3:]
+    if head[:3] != layout.mark or len(blob) != layout.head_size + sum(counts) * _ROW_AND_TILE:
+        return None
+    # More tiles than a ring keeps is no state of ours, whatever its length.
+    return View(layout, blob, counts) if max(counts) < len(_TILE_RUNS) else None
