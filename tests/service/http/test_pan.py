@@ -1,7 +1,5 @@
 """No card number comes in, whatever it is dressed as; and what is none comes in."""
 
-import random
-import uuid
 from typing import Any
 
 import msgspec
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from contracts.card_number import holds_number
 from service.http import pan
 
 NUMBERS = {
@@ -26,15 +25,6 @@ NUMBERS = {
     "unionpay": "6200000000000005",
     "maestro": "6759649826438453",
 }
-
-
-def luhn_completed(digits: str) -> str:
-    """The number made of `digits` and its check digit, by the textbook."""
-    total = 0
-    for index, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if index % 2 == 0 else 1)
-        total += value - 9 if value > 9 else value
-    return digits + str(-total % 10)
 
 
 @pytest.mark.parametrize("number", NUMBERS.values(), ids=NUMBERS.keys())
@@ -137,13 +127,6 @@ def test_what_is_no_card_number_comes_in(edge: Any, payment: Any, harmless: str)
     assert edge.post_packed("auth", payment).status == 200
 
 
-def test_random_identifiers_come_in() -> None:
-    draw = random.Random(7)
-    for _ in range(20_000):
-        unique = uuid.UUID(int=draw.getrandbits(128), version=4)
-        assert not pan.holds_number(f"pay_{unique} {unique.hex}")
-
-
 def test_a_deep_and_wide_body_costs_no_more_than_its_size(edge: Any) -> None:
     depth = 800
     body = b'{"payment_id":"\\u0031","x":' + b"[" * depth + b",".join([b"1"] * 25_000) + b"]" * depth + b"}"
@@ -152,23 +135,9 @@ def test_a_deep_and_wide_body_costs_no_more_than_its_size(edge: Any) -> None:
     assert edge.post("auth", groups).refusal == (422, "out_of_range", "$.payment_id")
 
 
-@given(
-    prefix=st.sampled_from(["4", "51", "2221", "34", "6011", "36", "3528", "62", "50"]),
-    tail=st.text("0123456789", min_size=20, max_size=20),
-)
-@hypothesis_settings(max_examples=200, deadline=None, database=None)
-def test_every_number_of_a_brand_with_a_right_check_digit_is_found(prefix: str, tail: str) -> None:
-    length = {"34": 15, "36": 14}.get(prefix, 16)
-    number = luhn_completed((prefix + tail)[: length - 1])
-    assert pan.is_number(number)
-    assert pan.holds_number(f"before{number} after")
-    wrong = number[:-1] + str((int(number[-1]) + 1) % 10)
-    assert not pan.is_number(wrong)
-
-
 @given(text=st.text('0123456789 -"x,', max_size=60))
 @hypothesis_settings(max_examples=500, deadline=None, database=None)
 def test_the_quick_look_never_clears_what_the_careful_one_refuses(text: str) -> None:
-    if pan.holds_number(text):
+    if holds_number(text):
         assert pan.suspicious_json(msgspec.json.encode({"a": text}))
         assert pan.suspicious_msgpack(msgspec.msgpack.encode({"a": text}))
