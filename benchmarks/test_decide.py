@@ -3,6 +3,7 @@
 The times are per decision: `benchmarks.conftest.per_call` says how. The writes a decision leaves behind are in them.
 """
 
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from itertools import count, cycle
@@ -31,6 +32,9 @@ def decide(shelf: Path, memory: MemoryStore, loop: Loop) -> Decide:
     """The decider as the service builds it, with warm state."""
     bundles = ActiveBundles(shelf, Rules.load())
     loop.runner.run(bundles.refresh())
+    # As the service does after its start.
+    gc.collect()
+    gc.freeze()
     return Decide(bundles, memory, NullJournal())
 
 
