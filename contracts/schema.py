@@ -5,9 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
+from contracts.audit import AuditTrail
 from contracts.bundle import Manifest
 from contracts.decision import Decision, RetryDecision
 from contracts.event import JournalEvent
+from contracts.health import Liveness, Readiness
 from contracts.outcome import Outcome, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
 from contracts.problem import Problem
@@ -23,6 +25,9 @@ MESSAGES: Final[dict[str, Any]] = {
     "decision": Decision,
     "retry_decision": RetryDecision,
     "problem": Problem,
+    "liveness": Liveness,
+    "readiness": Readiness,
+    "audit_trail": AuditTrail,
     "journal_event": JournalEvent,
     "manifest": Manifest,
 }

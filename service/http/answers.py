@@ -1,49 +1,20 @@
-"""Answers on the wire: headers that every answer has, and bodies only the edge itself speaks.
+"""Answers on the wire: the headers that every answer has, and how one is sent.
 
 This module must not know who answers.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from litestar import Response
 from litestar.types import Send
 
-from contracts.base import Record
-from contracts.event import DecisionMade, OutcomeSettled
 from contracts.problem import Problem
 from service.http import problems
 
 SECURITY_HEADERS: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _RAW_SECURITY: Final = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 _ENCODE: Final = msgspec.json.Encoder().encode
-
-
-class Part(Record, frozen=True, kw_only=True):
-    """How one part of the service is: `degraded` works with something missing, `not_ready` stops every answer."""
-
-    state: Literal["ready", "degraded", "not_ready"]
-    reason: str | None = None
-
-
-class Readiness(Record, frozen=True, kw_only=True):
-    """Whether decisions can be asked for, and how each part is."""
-
-    ready: bool
-    parts: dict[str, Part]
-
-
-class Liveness(Record, frozen=True, kw_only=True):
-    """The process answers."""
-
-    live: bool = True
-
-
-class AuditTrail(Record, frozen=True, kw_only=True):
-    """A decision as it was journalled, and the outcomes reported for its attempt."""
-
-    decision: DecisionMade
-    outcomes: list[OutcomeSettled]
 
 
 def head(media_type: bytes) -> list[tuple[bytes, bytes]]:

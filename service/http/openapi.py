@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
+from contracts.audit import AuditTrail
 from contracts.bundle import Manifest
 from contracts.decision import Decision, RetryDecision
+from contracts.health import Liveness, Readiness
 from contracts.outcome import Outcome, OutcomeBatch, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
 from contracts.problem import Problem
-from service.http.answers import AuditTrail, Liveness, Readiness
 from service.http.examples import EXAMPLES
 from service.http.problems import HTTP_CODES, MAPPINGS, REFUSALS
 

@@ -14,8 +14,10 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from contracts.audit import AuditTrail
+from contracts.health import Liveness, Part, Readiness
 from service.errors import DecisionNotFound, JournalUnavailable, NotReady
-from service.http.answers import AuditTrail, Liveness, Part, Readiness, problem_response, response
+from service.http.answers import problem_response, response
 from service.http.openapi import document
 from service.http.problems import problem_of
 from service.metrics import CONTENT_TYPE, Metrics
