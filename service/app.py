@@ -34,11 +34,22 @@ class Application(Litestar):
     exchanges are routes of Litestar too, so that a path with a trailing slash or below a mount is served all the same.
     """
 
-    __slots__ = ("_lane",)
+    __slots__ = ("_lane", "_parts")
 
-    def __init__(self, *, lane: Iterable[Exchange[Any]], **options: Any) -> None:
+    def __init__(self, *, lane: Iterable[Exchange[Any]], parts: "_Parts", **options: Any) -> None:
         self._lane = {exchange.path: exchange for exchange in lane}
+        self._parts = parts
         super().__init__(**options)
+
+    async def open(self) -> None:
+        """Open the parts in the running loop, unless they are open; the lifespan does so, and a server may do so before.
+
+        Raises
+        ------
+        ServiceError
+            When a part will never work as things are; all parts are closed again.
+        """
+        await self._parts.open()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection, or the lifespan."""
@@ -58,33 +69,31 @@ def create_app(
     bundles: Bundles,
     store: Store,
     metrics: Metrics,
-) -> Litestar:
+) -> Application:
     """Return the application made of these parts.
 
-    At start it looks for a bundle and keeps looking at the pointer; at stop it closes the journal, then the store.
+    At start it opens the store, looks for a bundle and keeps looking at the pointer; at stop it closes the journal, then
+    the store.
     """
     metrics.bundle = lambda: bundles.active
     reporter = Reporter(metrics)
+    parts = _Parts(decider, journal, store)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        poll = _BundlePoll(bundles, settings.bundle_poll_seconds)
-        await poll.look()
-        wrong = await store.open()
-        if wrong is not None:
-            log.warning("the store is not well at start: %s", wrong)
-        polling = asyncio.create_task(poll.run())
+        await parts.open()
         try:
-            yield
-        finally:
-            polling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await polling
-            await decider.close()
+            poll = _BundlePoll(bundles, settings.bundle_poll_seconds)
+            await poll.look()
+            polling = asyncio.create_task(poll.run())
             try:
-                await journal.close()
+                yield
             finally:
-                await store.close()
+                polling.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await polling
+        finally:
+            await parts.close()
 
     def from_router(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
         if error.status_code >= 500:
@@ -103,6 +112,7 @@ def create_app(
     lane = exchanges(settings, decider=decider, learner=learner, bundles=bundles, metrics=metrics, reporter=reporter)
     return Application(
         lane=lane,
+        parts=parts,
         route_handlers=[
             *map(handler, lane),
             *operation_handlers(settings, journal=journal, bundles=bundles, store=store, metrics=metrics),
@@ -113,6 +123,35 @@ def create_app(
         logging_config=None,
         debug=False,
     )
+
+
+class _Parts:
+    """What is opened before the first question and closed, in order, after the last answer."""
+
+    def __init__(self, decider: Decider, journal: Journal, store: Store) -> None:
+        self._decider = decider
+        self._journal = journal
+        self._store = store
+        self._opened = False
+
+    async def open(self) -> None:
+        if self._opened:
+            return
+        try:
+            wrong = await self._store.open()
+        except ServiceError:
+            await self.close()
+            raise
+        self._opened = True
+        if wrong is not None:
+            log.warning("the store is not well at start: %s", wrong)
+
+    async def close(self) -> None:
+        await self._decider.close()
+        try:
+            await self._journal.close()
+        finally:
+            await self._store.close()
 
 
 class _BundlePoll:
@@ -151,7 +190,7 @@ class _BundlePoll:
         self._said = wrong
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: Settings) -> Application:
     """Return the application made of the real parts.
 
     Raises
@@ -168,11 +207,15 @@ def build(settings: Settings) -> Litestar:
     from service.store import open_store
 
     metrics = Metrics()
-    store = open_store(settings.store, timeout_ms=settings.store_timeout_ms)
+    store = open_store(
+        settings.store,
+        timeout_ms=settings.store_timeout_ms,
+        event_ttl_seconds=settings.event_ttl_days * DAY_SECONDS,
+    )
     journal = open_journal(settings.journal, sync=settings.journal_sync, metrics=metrics)
     bundles = ActiveBundles(settings.bundles, Rules.load())
     decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors)
-    learner = Learn(store, journal)
+    learner = Learn(store, journal, decider.settle)
     return create_app(
         settings, decider=decider, learner=learner, journal=journal, bundles=bundles, store=store, metrics=metrics
     )

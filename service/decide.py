@@ -9,9 +9,10 @@ Nothing here fails a request: what cannot be had is done without, and the answer
 import asyncio
 import logging
 import secrets
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from time import perf_counter_ns
-from typing import Final, Literal, TypeVar
+from time import monotonic, perf_counter_ns
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -22,6 +23,7 @@ from features.assemble import Matrix, open_view
 from features.catalog import FINGERPRINT
 from features.clock import micros
 from service.errors import JournalUnavailable, ModelFailed, StoreError, StoreTimeout
+from service.logs import Seldom
 from service.models.active import ActiveBundles
 from service.models.bundle import Bundle
 from service.ports import Journal
@@ -37,6 +39,7 @@ NOTHING_KNOWN: Final = States()
 _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
 CLOCK_SKEW: Final = timedelta(minutes=5)
 MODEL_OF: Final = {"auth": "approval", "routing": "routing"}
+SETTLE_SECONDS: Final = 2.0
 
 
 class Decide:
@@ -49,17 +52,20 @@ class Decide:
         self._store = store
         self._journal = journal
         self._log_vectors = log_vectors
-        self._writing: set[asyncio.Task[bool]] = set()
+        self._writing: set[asyncio.Task[Any]] = set()
+        self._seldom = Seldom(1.0)
 
     async def auth(self, request: AuthRequest, *, deadline: float) -> Decision:
         """Decide whether and how to send a payment."""
         answer, vectors, now = await self._decide(request, "auth", deadline)
-        return await self._keep(AuthDecided(decided_at=now, request=request, answer=answer, vectors=vectors), answer)
+        event = AuthDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
+        return await self._keep(event, answer, deadline)
 
     async def routing(self, request: RoutingRequest, *, deadline: float) -> Decision:
         """Decide through which processor to send a payment."""
         answer, vectors, now = await self._decide(request, "routing", deadline)
-        return await self._keep(RoutingDecided(decided_at=now, request=request, answer=answer, vectors=vectors), answer)
+        event = RoutingDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
+        return await self._keep(event, answer, deadline)
 
     async def retry(self, request: RetryRequest, *, deadline: float) -> RetryDecision:
         """Decide whether a decline is worth another try, when, and through which processor."""
@@ -111,12 +117,19 @@ class Decide:
             later = at + (choice.wait_seconds or 0) * 1_000_000
             record = of_payment(request, choice.processor, later, counted=False)
             self._remember(record, request.payment_id, request.attempt + 1, answer.decision_id)
-        return await self._keep(RetryDecided(decided_at=now, request=request, answer=answer, vectors=vectors), answer)
+        event = RetryDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
+        return await self._keep(event, answer, deadline)
+
+    async def settle(self) -> bool:
+        """Wait for the writes under way behind answers already given; return whether there were any."""
+        if not self._writing:
+            return False
+        await asyncio.wait(tuple(self._writing), timeout=SETTLE_SECONDS)
+        return True
 
     async def close(self) -> None:
         """Wait for the writes under way."""
-        if self._writing:
-            await asyncio.wait(self._writing, timeout=2.0)
+        await self.settle()
 
     async def _decide(
         self, request: AuthRequest | RoutingRequest, kind: Literal["auth", "routing"], deadline: float
@@ -179,7 +192,10 @@ class Decide:
         try:
             return bundle.scorer.probability(model, rows)
         except ModelFailed as error:
-            log.error("%s", error)  # noqa: TRY400  (the cause is in the message, the rows must not be logged)
+            kept_back = self._seldom.kept_back(("model", model))
+            if kept_back is not None:
+                # The cause is in the message; the rows must not be logged.
+                log.error("%s", error, extra={"fields": {"kept_back": kept_back}})  # noqa: TRY400
             degraded.append(f"model:{model}_failed")
             return None
 
@@ -190,24 +206,35 @@ class Decide:
 
     def _remember(self, record: DecisionRecord, payment_id: str, attempt: int, decision_id: str) -> None:
         """Count the attempt and keep its record, while the journal makes the answer durable."""
-        updates = record.updates([record.attempt()], record.processor) if record.counted else []
         keys = (by_decision(decision_id), by_attempt(payment_id, attempt))
-        writing = asyncio.ensure_future(
-            self._store.decided(attempt_event(payment_id, attempt), updates, keys, encode(record), TTL_SECONDS)
-        )
+        write: Coroutine[Any, Any, Any]
+        if record.counted:
+            updates = record.updates([record.attempt()], record.processor)
+            event_id = attempt_event(payment_id, attempt)
+            write = self._store.decided(event_id, updates, keys, encode(record), TTL_SECONDS)
+        else:
+            # Without the event's mark: the attempt is still to be counted, by its own question or by its outcome.
+            write = self._store.remember(keys, encode(record), TTL_SECONDS)
+        writing = asyncio.ensure_future(write)
         self._writing.add(writing)
         writing.add_done_callback(self._written)
 
-    def _written(self, writing: asyncio.Task[bool]) -> None:
+    def _written(self, writing: asyncio.Task[Any]) -> None:
         self._writing.discard(writing)
-        if not writing.cancelled() and (error := writing.exception()) is not None:
-            log.warning("an attempt was decided but not counted: %s", error)
+        if writing.cancelled() or (error := writing.exception()) is None:
+            return
+        kept_back = self._seldom.kept_back(("uncounted", type(error).__name__))
+        if kept_back is not None:
+            fields = {"fields": {"kept_back": kept_back}}
+            log.warning("an attempt was decided but not counted: %s", error, extra=fields)
 
-    async def _keep(self, event: JournalEvent, answer: Answer) -> Answer:
-        """Return the answer once it is durable; one that cannot be kept says so."""
+    async def _keep(self, event: JournalEvent, answer: Answer, deadline: float) -> Answer:
+        """Return the answer once it is durable; one that cannot be kept in its time says so."""
         try:
-            await self._journal.append(event)
-        except JournalUnavailable:
+            # A disk that hangs takes the event all the same, but later than anybody waits for the answer.
+            async with asyncio.timeout(deadline - monotonic()):
+                await self._journal.append(event)
+        except (JournalUnavailable, TimeoutError):
             return msgspec.structs.replace(answer, degraded=(*answer.degraded, "journal"))
         return answer
 

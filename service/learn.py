@@ -8,7 +8,7 @@ This module must not know how a decision was made.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -23,16 +23,32 @@ from service.record import DecisionRecord, attempt_event, decode, of_payment, ou
 from service.store.base import Applied, FeatureStore, by_attempt, by_decision
 
 Result = Literal["applied", "repeated", "kept"]
+Noted = Literal["applied", "repeated", "kept", "pending"]
+
+TOGETHER: Final = 32
+"""How many outcomes are matched and applied in one go: two round trips, a few milliseconds of an embedded store."""
 
 log: Final = logging.getLogger(__name__)
 
 
 class Learn:
-    """Takes outcomes in (`service.ports.Learner`)."""
+    """Takes outcomes in (`service.ports.Learner`).
 
-    def __init__(self, store: FeatureStore, journal: Journal) -> None:
+    Parameters
+    ----------
+    store, journal
+        Where the records of decisions are, and where they are found when the store has forgotten them.
+    settle
+        Waits for the records of answers given this moment and tells whether there were any (`Decide.settle`): an
+        outcome may be here before them.
+    """
+
+    def __init__(
+        self, store: FeatureStore, journal: Journal, settle: Callable[[], Awaitable[bool]] | None = None
+    ) -> None:
         self._store = store
         self._journal = journal
+        self._settle = settle
 
     async def report(self, outcomes: Sequence[Outcome]) -> OutcomeReceipt:
         """Learn from outcomes, in order; the receipt has one result for each.
@@ -42,51 +58,68 @@ class Learn:
         """
         now = datetime.now(UTC)
         degraded: list[str] = []
-        results: list[Result] = []
-        events = []
-        for outcome in outcomes:
-            noted: str
-            try:
-                noted = await self._apply(outcome, now, degraded)
-            except StoreTimeout:
-                noted = "pending"
-                degraded.append("state:store_timeout")
-            except StoreError:
-                noted = "pending"
-                degraded.append("state:store_unavailable")
-            results.append("applied" if noted == "applied" else "repeated" if noted == "repeated" else "kept")
-            events.append(OutcomeSettled(received_at=now, outcome=outcome, result=noted))
+        noted: list[Noted] = []
+        for start in range(0, len(outcomes), TOGETHER):
+            if start:
+                # An embedded store never waits: this is where decisions get their turn between the parts of a list.
+                await asyncio.sleep(0)
+            noted += await self._learn(outcomes[start : start + TOGETHER], now, degraded)
+        events = [
+            OutcomeSettled(received_at=now, outcome=outcome, result=result)
+            for outcome, result in zip(outcomes, noted, strict=True)
+        ]
         kept = await asyncio.gather(*(self._journal.append(event) for event in events), return_exceptions=True)
         for failure in kept:
             if isinstance(failure, JournalUnavailable):
                 degraded.append("journal")
             elif isinstance(failure, BaseException):
                 raise failure
+        results: list[Result] = ["kept" if result == "pending" else result for result in noted]
         return OutcomeReceipt(results=tuple(results), degraded=tuple(dict.fromkeys(degraded)))
 
-    async def _apply(self, outcome: Outcome, now: datetime, degraded: list[str]) -> Result:
-        at = micros(moment_of(outcome.occurred_at, now, degraded))
-        increment = _increment(outcome, at)
-        if increment is None:
-            return "kept"
-        record = await self._record(outcome)
-        if record is None:
-            return "kept"
-        processor = outcome.processor or record.processor
-        batch = []
-        if not record.counted and outcome.kind == "authorisation":
-            counted = record.updates([record.attempt()], processor)
-            batch.append(Applied(attempt_event(outcome.payment_id, outcome.attempt), counted))
-        event = outcome_event(outcome.kind, outcome.payment_id, outcome.attempt)
-        batch.append(Applied(event, record.updates([increment], processor)))
-        applied = await self._store.apply_many(batch)
-        return "applied" if applied[-1] else "repeated"
+    async def _learn(self, outcomes: Sequence[Outcome], now: datetime, degraded: list[str]) -> list[Noted]:
+        """Match a few outcomes with their decisions, then apply them in order."""
+        noted: list[Noted] = ["kept"] * len(outcomes)
+        counted: list[tuple[int, Increment]] = []
+        for place, outcome in enumerate(outcomes):
+            increment = _increment(outcome, micros(moment_of(outcome.occurred_at, now, degraded)))
+            if increment is not None:
+                counted.append((place, increment))
+        matching = [self._record(outcomes[place]) for place, _ in counted]
+        records = [await matching[0]] if len(matching) == 1 else await asyncio.gather(*matching)
+        batch: list[Applied] = []
+        ends: list[tuple[int, int]] = []
+        for (place, increment), record in zip(counted, records, strict=True):
+            if isinstance(record, StoreError):
+                noted[place] = "pending"
+                degraded.append(_fault(record))
+            elif record is not None:
+                batch += _applied(outcomes[place], increment, record)
+                ends.append((place, len(batch) - 1))
+        if not batch:
+            return noted
+        try:
+            applied = await self._store.apply_many(batch)
+        except StoreError as error:
+            degraded.append(_fault(error))
+            for place, _ in ends:
+                noted[place] = "pending"
+        else:
+            for place, end in ends:
+                noted[place] = "applied" if applied[end] else "repeated"
+        return noted
 
-    async def _record(self, outcome: Outcome) -> DecisionRecord | None:
+    async def _record(self, outcome: Outcome) -> DecisionRecord | StoreError | None:
+        """Return the record of an outcome's decision, or what kept the store from looking for it."""
         keys = [by_attempt(outcome.payment_id, outcome.attempt)]
         if outcome.decision_id is not None:
             keys.insert(0, by_decision(outcome.decision_id))
-        found = await self._store.recall(keys)
+        try:
+            found = await self._store.recall(keys)
+            if found is None and self._settle is not None and await self._settle():
+                found = await self._store.recall(keys)
+        except StoreError as error:
+            return error
         record = None if found is None else decode(found)
         if record is None and outcome.decision_id is not None:
             record = await self._from_journal(outcome.decision_id)
@@ -101,10 +134,26 @@ class Learn:
             return None
         if event is None:
             return None
-        at = event.request.occurred_at or event.decided_at
+        at = moment_of(event.request.occurred_at, event.decided_at, [])
         if isinstance(event, RetryDecided):
             at = event.answer.retry_at or at
         return of_payment(event.request, event.answer.processor, micros(at), counted=False)
+
+
+def _applied(outcome: Outcome, increment: Increment, record: DecisionRecord) -> list[Applied]:
+    """Return the events of a matched outcome, its own last: an attempt nobody has counted comes before its result."""
+    processor = outcome.processor or record.processor
+    events = []
+    if not record.counted and outcome.kind == "authorisation":
+        attempt = record.updates([record.attempt(settled_at=increment.at)], processor)
+        events.append(Applied(attempt_event(outcome.payment_id, outcome.attempt), attempt))
+    own = outcome_event(outcome.kind, outcome.payment_id, outcome.attempt)
+    events.append(Applied(own, record.updates([increment], processor)))
+    return events
+
+
+def _fault(error: StoreError) -> str:
+    return "state:store_timeout" if isinstance(error, StoreTimeout) else "state:store_unavailable"
 
 
 def _increment(outcome: Outcome, at: int) -> Increment | None:

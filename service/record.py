@@ -40,9 +40,14 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
         )
         return [Update(kind, key, increment) for kind, key in keys if key is not None for increment in increments]
 
-    def attempt(self) -> Increment:
-        """Return what the attempt itself adds."""
-        return attempt_increment(self.at, self.amount_minor)
+    def attempt(self, settled_at: int | None = None) -> Increment:
+        """Return what the attempt itself adds; one that was settled at `settled_at` was not made later than that.
+
+        A planned retry may be made sooner than planned: counted in the future it would push the present out of every
+        window.
+        """
+        at = self.at if settled_at is None else min(self.at, settled_at)
+        return attempt_increment(at, self.amount_minor)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -72,7 +77,7 @@ def decode(content: bytes) -> DecisionRecord | None:
     """Return the record in `content`; None for one that cannot be read, which then counts as not there."""
     try:
         return _decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

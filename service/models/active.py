@@ -10,6 +10,7 @@ from service.models.bundle import MANIFEST, Bundle, load
 from service.policy.rules import Rules
 
 POINTER: Final = "active"
+_LONGEST_NAME: Final = 255
 
 
 class ActiveBundles:
@@ -29,7 +30,7 @@ class ActiveBundles:
         self._bundle: Bundle | None = None
         self._failing: str | None = f"no bundle has been activated in {shelf}"
         # What was refused last: it is tried again when it changes, not at every look.
-        self._refused: tuple[str, int] | None = None
+        self._refused: tuple[str, _Marks] | None = None
 
     @property
     def active(self) -> Manifest | None:
@@ -59,40 +60,65 @@ class ActiveBundles:
         """Look at the pointer; load, verify and swap when it names another bundle. Decisions go on meanwhile."""
         version = self._pointer()
         if version is None:
-            if self._bundle is None:
-                self._failing = f"no bundle has been activated in {self._shelf}"
             return
         if self._bundle is not None and version == self._bundle.manifest.version:
             self._failing = None
             self._refused = None
             return
-        folder = self._shelf / Path(version).name
-        stamp = (version, _changed(folder))
+        folder = self._shelf / version
+        stamp = (version, _marks(folder))
         if stamp == self._refused:
             return
         try:
             bundle = await asyncio.to_thread(load, folder, self._rules)
         except BundleRefused as error:
             self._failing = str(error)
-            self._refused = stamp
+            # What could not be read at all may be there at the next look, with nothing changed that can be seen.
+            self._refused = None if isinstance(error.__cause__, OSError) else stamp
             return
+        except Exception as error:
+            self._failing = f"bundle {folder} could not be loaded: {type(error).__name__}"
+            self._refused = stamp
+            raise
         self._bundle = bundle
         self._failing = None
         self._refused = None
 
     def _pointer(self) -> str | None:
+        """Return the version pointed to; None, saying why in `failing`, when there is none that could be."""
+        pointer = self._shelf / POINTER
         try:
-            return (self._shelf / POINTER).read_text(encoding="utf-8").strip() or None
-        except (OSError, UnicodeDecodeError):
-            return None
+            version = pointer.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            self._failing = f"no bundle has been activated in {self._shelf}"
+        except (OSError, UnicodeDecodeError) as error:
+            self._failing = f"the pointer {pointer} cannot be read: {type(error).__name__}"
+        else:
+            if _is_name(version):
+                return version
+            self._failing = f"the pointer {pointer} does not name a bundle of its shelf"
+        return None
 
 
-def _changed(folder: Path) -> int:
-    """Return when anything in a bundle's folder changed last, or 0 when it is not there."""
+_Marks = tuple[tuple[str, int, int], ...]
+
+
+def _is_name(version: str) -> bool:
+    """Tell whether a version is a plain name, so that its folder lies on the shelf and nowhere else."""
+    plain = version.isprintable() and Path(version).name == version and not version.startswith(".")
+    return plain and 0 < len(version) <= _LONGEST_NAME
+
+
+def _marks(folder: Path) -> _Marks:
+    """Return what changes when a bundle's folder does: name, size and time of change of all that is in it.
+
+    Not the time of writing: a repair may bring back an old one, or be a change of rights alone.
+    """
     try:
-        return max(path.stat().st_mtime_ns for path in (folder, *folder.iterdir()))
+        found = [(path.name, path.stat()) for path in (folder, *sorted(folder.iterdir()))]
     except (OSError, ValueError):
-        return 0
+        return ()
+    return tuple((name, stat.st_size, stat.st_ctime_ns) for name, stat in found)
 
 
 __all__ = ["MANIFEST", "ActiveBundles"]

@@ -42,6 +42,9 @@ def load(folder: Path, rules: Rules) -> Bundle:
     manifest = _manifest(folder)
     if manifest.format != FORMAT:
         raise BundleRefused(str(folder), f"expected format {FORMAT}, got {manifest.format}")
+    if manifest.version != folder.name:
+        # The pointer names the folder: under another name the two would never agree on which bundle is active.
+        raise BundleRefused(str(folder), f"its manifest is that of version {manifest.version!r}")
     if manifest.feature_fingerprint != FINGERPRINT:
         reason = f"it was made for the features {manifest.feature_fingerprint}, this service has {FINGERPRINT}"
         raise BundleRefused(str(folder), reason)
@@ -50,6 +53,7 @@ def load(folder: Path, rules: Rules) -> Bundle:
     missing = [name for name in ("approval", "risk", "routing", "retry") if name not in manifest.models]
     if missing:
         raise BundleRefused(str(folder), f"expected four models, {', '.join(missing)} missing from the manifest")
+    _check_priors(folder, manifest)
     models = load_models(folder, manifest, _graphs(folder, manifest))
     try:
         plan = Plan(manifest.encodings)
@@ -64,8 +68,17 @@ def _manifest(folder: Path) -> Manifest:
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     except OSError as error:
         raise BundleRefused(str(folder), f"its {MANIFEST} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleRefused(str(folder), f"its {MANIFEST} is not a manifest: {error}") from error
+
+
+def _check_priors(folder: Path, manifest: Manifest) -> None:
+    """Refuse priors that are no probabilities: they answer when a model cannot, so nothing stands behind them."""
+    rates = [(name, entry.prior) for name, entry in manifest.models.items()]
+    rates += [(f"{name} of {key}", rate) for name, table in manifest.priors.items() for key, rate in table.items()]
+    for name, rate in rates:
+        if not 0.0 <= rate <= 1.0:
+            raise BundleRefused(str(folder), f"expected priors of 0 to 1, {name} has {rate:g}")
 
 
 def _graphs(folder: Path, manifest: Manifest) -> dict[str, bytes]:
@@ -73,9 +86,10 @@ def _graphs(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     for name, entry in manifest.models.items():
         if entry.file is None:
             continue
+        if Path(entry.file).name != entry.file or not entry.file.isprintable():
+            raise BundleRefused(str(folder), f"expected a file of its own for the {name} model, got {entry.file!r}")
         try:
-            # Only the name: a manifest must not reach outside its folder.
-            graph = (folder / Path(entry.file).name).read_bytes()
+            graph = (folder / entry.file).read_bytes()
         except OSError as error:
             raise BundleRefused(str(folder), f"{entry.file} cannot be read: {error.strerror}") from error
         found = hashlib.sha256(graph).hexdigest()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from contracts.bundle import Manifest, ModelEntry
-from features.assemble import Matrix
+from features.assemble import RETRY_WIDTH, WIDTH, Matrix
 from features.catalog import POSITION
 from service.errors import BundleRefused, ModelFailed
 
@@ -47,9 +47,11 @@ class Model:
         """Return one probability per row of this model's own inputs, shape (n, inputs)."""
         try:
             answer: npt.NDArray[np.float32] = self._run(["probability"], {"rows": inputs})[0]
+            probabilities: list[float] = answer.tolist()
         except Exception as error:  # onnxruntime raises whatever its kernels do
             raise ModelFailed(self._name, type(error).__name__) from error
-        probabilities: list[float] = answer.tolist()
+        if len(probabilities) != len(inputs):
+            raise ModelFailed(self._name, f"it answered {len(probabilities)} rows of {len(inputs)}")
         for p in probabilities:
             if not 0.0 <= p <= 1.0:
                 raise ModelFailed(self._name, "it answered something that is no probability")
@@ -94,19 +96,23 @@ def load_models(folder: Path, manifest: Manifest, graphs: dict[str, bytes]) -> d
     models = {}
     for name, graph in graphs.items():
         entry = manifest.models[name]
+        known = RETRY_WIDTH if name == "retry" else WIDTH
+        for each in entry.inputs:
+            if POSITION.get(each, known) >= known:
+                raise BundleRefused(str(folder), f"the {name} model wants {each}, which is no feature it can have")
+        if not entry.golden_rows or len(entry.golden_rows) != len(entry.golden_expected):
+            counts = f"{len(entry.golden_rows)} and {len(entry.golden_expected)}"
+            reason = f"expected golden rows of the {name} model and as many answers, got {counts}"
+            raise BundleRefused(str(folder), reason)
         try:
             model = Model(name, entry, graph)
             rows = np.array(entry.golden_rows, dtype=np.float32).reshape(-1, len(entry.inputs))
-            answers = model.of_inputs(rows) if len(rows) else []
+            answers = model.of_inputs(rows)
         except ModelFailed as error:
             raise BundleRefused(str(folder), str(error)) from error
-        except KeyError as error:
-            raise BundleRefused(
-                str(folder), f"the {name} model wants a feature that is not in the catalog: {error}"
-            ) from error
         except Exception as error:  # onnxruntime's own tree is not exported
             raise BundleRefused(str(folder), f"the {name} model cannot be opened: {type(error).__name__}") from error
-        off = max((abs(a - b) for a, b in zip(answers, entry.golden_expected, strict=True)), default=0.0)
+        off = max(abs(a - b) for a, b in zip(answers, entry.golden_expected, strict=True))
         if off > GOLDEN_TOLERANCE:
             reason = f"the {name} model is {off:.2e} off on its golden rows, allowed {GOLDEN_TOLERANCE:.0e}"
             raise BundleRefused(str(folder), reason)
