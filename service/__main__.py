@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Final
 
@@ -22,10 +23,25 @@ _BACKLOG: Final = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which after start leaves what start has made out of every garbage collection."""
+    """uvicorn, which opens the app's parts itself and leaves what start has made out of every garbage collection.
+
+    Parameters
+    ----------
+    config
+        As uvicorn takes it.
+    opening
+        Called before the app is started. An error of it leaves `run` as it is; one of the app's own lifespan would become
+        text in uvicorn's log.
+    """
+
+    def __init__(self, config: uvicorn.Config, opening: Callable[[], Awaitable[None]] | None = None) -> None:
+        super().__init__(config)
+        self._opening = opening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the app; then freeze its objects, so that a full collection on the hot path has little to look at."""
+        if self._opening is not None:
+            await self._opening()
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
@@ -82,12 +98,17 @@ def main() -> int:
             server_header=False,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
+        ),
+        opening=app.open,
     )
     # uvicorn drains on these signals, then sends itself the signal once more: that one is to find a quiet handler.
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, _told_to_stop)
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except ServiceError as error:
+        listener.close()
+        return _refuse(str(error))
     return 0 if server.started else 1
 
 

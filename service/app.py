@@ -24,6 +24,7 @@ from service.ports import Bundles, Decider, Journal, Learner, Store
 from service.settings import Settings
 
 log: Final = logging.getLogger(__name__)
+_DAY_SECONDS: Final = 86_400
 
 
 class Application(Litestar):
@@ -139,7 +140,7 @@ class _Parts:
             return
         try:
             wrong = await self._store.open()
-        except ServiceError:
+        except BaseException:
             await self.close()
             raise
         self._opened = True
@@ -210,7 +211,7 @@ def build(settings: Settings) -> Application:
     store = open_store(
         settings.store,
         timeout_ms=settings.store_timeout_ms,
-        event_ttl_seconds=settings.event_ttl_days * DAY_SECONDS,
+        event_ttl_seconds=settings.event_ttl_days * _DAY_SECONDS,
     )
     journal = open_journal(settings.journal, sync=settings.journal_sync, metrics=metrics)
     bundles = ActiveBundles(settings.bundles, Rules.load())

@@ -20,13 +20,19 @@ EXEMPTIBLE: Final = ("card_token", "decision_id", "merchant_id", "payment_id")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 JournalSync = Literal["full", "async"]
-_STORES: Final = ("memory", "redis", "rediss", "redis+cluster", "rediss+cluster")
+STORES: Final = (
+    "memory://, memory:///path/to/snapshot, redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
+)
+"""Every form of URL that names a store."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set, with its default.
 
     Field ``budget_ms`` is set by ``POINTSMAN_BUDGET_MS``, and so on for all.
+
+    ``event_ttl_days`` is how long a reported event is remembered so that it counts once: as long as a gateway may report
+    one again. In Redis one mark is about 90 bytes, and every attempt and every outcome leaves one.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_vectors: bool = True
     journal_sync: JournalSync = "full"
     store_timeout_ms: float = 10.0
+    event_ttl_days: int = 7
 
     def redacted(self) -> dict[str, Any]:
         """Return the settings as plain values fit for a log: passwords are masked."""
@@ -73,6 +80,24 @@ def load(environ: Mapping[str, str]) -> Settings:
             raise SettingsError(variable, expected=_nearest(variable), came="an unknown variable")
         values[field] = parse(variable, environ[variable].strip())
     return Settings(**values)
+
+
+def store_scheme(url: str) -> str | None:
+    """Return the scheme of a URL that names a store, None for any other.
+
+    Raises
+    ------
+    ValueError
+        For a URL that cannot be read; its message may repeat parts of it.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "memory":
+        known = url.startswith("memory://") and not parts.netloc
+    elif parts.scheme in {"redis", "rediss"}:
+        known = bool(parts.hostname) and parts.port != 0
+    else:
+        known = parts.scheme == "unix" and bool(parts.path)
+    return parts.scheme if known else None
 
 
 def _nearest(variable: str) -> str:
@@ -136,16 +161,12 @@ def _folder_or_off(variable: str, raw: str) -> Path | None:
 
 
 def _store(variable: str, raw: str) -> str:
-    expected = "a URL such as memory://, memory:///path/to/snapshot, redis://host:6379/0 or rediss://host:6379/0"
     try:
-        parts = urlsplit(raw)
-        usable = parts.scheme in _STORES and (parts.scheme == "memory" or bool(parts.hostname)) and parts.port != 0
+        scheme = store_scheme(raw)
     except ValueError:
-        usable = False
-    if not usable:
-        raise SettingsError(variable, expected=expected, came=_shown(_mask(raw)))
-    if raw.startswith("memory:") and (not raw.startswith("memory://") or parts.netloc):
-        raise SettingsError(variable, expected="memory:// or memory:///path/to/snapshot", came=_shown(_mask(raw)))
+        scheme = None
+    if scheme is None:
+        raise SettingsError(variable, expected=STORES, came=_shown(_mask(raw)))
     return raw
 
 
@@ -188,4 +209,5 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "log_vectors": _boolean,
     "journal_sync": _one_of("full", "async"),
     "store_timeout_ms": _number(0.1, 10_000.0, "milliseconds"),
+    "event_ttl_days": _integer(1, 400),
 }

@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from service.errors import SettingsError
+from service.settings import STORES, store_scheme
 from service.store.base import (
     EVENT_TTL_SECONDS,
     Applied,
@@ -29,9 +30,6 @@ __all__ = [
 ]
 
 VARIABLE: Final = "POINTSMAN_STORE"
-KNOWN: Final = (
-    "memory://, memory:///path/to/snapshot, redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
-)
 
 
 def open_store(
@@ -46,7 +44,7 @@ def open_store(
     Parameters
     ----------
     url
-        One of ``memory://``, ``memory:///path``, ``redis://``, ``rediss://`` and ``unix://``.
+        One of `service.settings.STORES`.
     timeout_ms
         The most that any call to Redis may take.
     event_ttl_seconds
@@ -60,17 +58,19 @@ def open_store(
         When the URL names no known store.
     """
     try:
-        parts = urlsplit(url)
-        if parts.scheme == "memory" and url.startswith("memory://") and not parts.netloc:
-            path = Path(unquote(parts.path)) if parts.path.strip("/") else None
-            return MemoryStore(path, event_ttl_seconds=event_ttl_seconds, save_seconds=save_seconds)
-        if (parts.scheme in {"redis", "rediss"} and parts.hostname) or (parts.scheme == "unix" and parts.path):
+        scheme = store_scheme(url)
+        if scheme == "memory":
+            path = urlsplit(url).path
+            snapshot = Path(unquote(path)) if path.strip("/") else None
+            return MemoryStore(snapshot, event_ttl_seconds=event_ttl_seconds, save_seconds=save_seconds)
+        if scheme is not None:
             # Imported here: redis-py takes 0.1 s to load, and the embedded store does without it.
             from service.store.redis import RedisStore
 
             return RedisStore(url, timeout_ms=timeout_ms, event_ttl_seconds=event_ttl_seconds)
     except (ValueError, TypeError):
-        # What redis-py says of a URL may repeat it, and with it a password.
-        raise SettingsError(VARIABLE, expected=KNOWN, came="a URL that cannot be read") from None
-    came = f"a {parts.scheme}:// URL" if parts.scheme else "a URL without a scheme"
-    raise SettingsError(VARIABLE, expected=KNOWN, came=came)
+        # What is said of a URL may repeat it, and with it a password.
+        raise SettingsError(VARIABLE, expected=STORES, came="a URL that cannot be read") from None
+    named = urlsplit(url).scheme
+    came = f"a {named}:// URL" if named else "a URL without a scheme"
+    raise SettingsError(VARIABLE, expected=STORES, came=came)

@@ -187,9 +187,14 @@ class FakeBundles:
 class FakeStore:
     def __init__(self) -> None:
         self.wrong: str | None = None
+        self.raises: Exception | None = None
+        self.opened = 0
         self.closed = 0
 
     async def open(self) -> str | None:
+        if self.raises is not None:
+            raise self.raises
+        self.opened += 1
         return self.wrong
 
     async def ping(self) -> str | None:

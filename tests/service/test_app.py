@@ -5,11 +5,15 @@ import logging
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.errors import BundleRefused
+import service.app
+import service.store
+from service.errors import BundleRefused, StoreUnavailable
+from service.settings import Settings
 
 
 async def lifespan(edge: Any, seconds: float) -> None:
@@ -67,3 +71,31 @@ def test_a_store_that_is_not_well_at_start_is_said_and_no_reason_to_stop(
     edge.store.wrong = "connection refused"
     loop.run_until_complete(lifespan(edge, 0))
     assert "connection refused" in caplog.text
+
+
+def test_a_store_that_will_never_do_stops_the_start_and_every_part_is_closed(edge: Any, loop: Any) -> None:
+    edge.store.raises = StoreUnavailable("no rights")
+    with pytest.raises(StoreUnavailable, match="no rights"):
+        loop.run_until_complete(edge.app.open())
+    assert (edge.decider.closed, edge.journal.closed, edge.store.closed) == (1, 1, 1)
+
+
+def test_a_server_may_open_the_parts_before_the_lifespan_does(edge: Any, loop: Any) -> None:
+    async def act() -> None:
+        await edge.app.open()
+        await lifespan(edge, 0)
+
+    loop.run_until_complete(act())
+    assert (edge.store.opened, edge.store.closed) == (1, 1)
+
+
+def test_the_real_parts_remember_events_for_as_long_as_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def open_store(url: str, **options: Any) -> Any:
+        asked.update(options, url=url)
+        return service.store.memory.MemoryStore(None)
+
+    monkeypatch.setattr(service.store, "open_store", open_store)
+    service.app.build(Settings(journal=None, bundles=tmp_path, event_ttl_days=3, store_timeout_ms=4.0))
+    assert asked == {"url": "memory://", "timeout_ms": 4.0, "event_ttl_seconds": 3 * 86_400}

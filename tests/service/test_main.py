@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from service.__main__ import bind
+from tests.servers import RedisServer
 
 # The process under test, with fakes where `build` would join the real parts.
 PROGRAM = """
@@ -41,10 +42,11 @@ sys.exit(main())
 """
 
 
-def run(folder: Path, **variables: str) -> subprocess.Popen[str]:
+def run(folder: Path, *, real: bool = False, **variables: str) -> subprocess.Popen[str]:
+    """Start the process, with the real parts or with fakes."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, *(("-m", "service") if real else ("-c", PROGRAM))],
         env={**inherited, "POINTSMAN_JOURNAL": str(folder / "journal"), **variables},
         stderr=subprocess.PIPE,
         text=True,
@@ -81,6 +83,50 @@ def test_a_journal_that_cannot_be_written_is_one_sentence_and_exit_code_2(tmp_pa
     _, said = process.communicate(timeout=30)
     assert process.returncode == 2
     assert said.startswith("pointsman: the journal is unavailable: ")
+    assert said.count("\n") == 1
+
+
+def test_rights_that_are_missing_are_one_sentence_and_exit_code_2(tmp_path: Path, own_redis: RedisServer) -> None:
+    with own_redis.client() as client:
+        client.acl_setuser(
+            "noscripts", enabled=True, passwords=["+hunter2"], keys=["*"], commands=["+@all", "-@scripting"]
+        )
+    port = free_port()
+    url = f"redis://noscripts:hunter2@127.0.0.1:{own_redis.port}/0"
+    process = run(
+        tmp_path,
+        real=True,
+        POINTSMAN_PORT=str(port),
+        POINTSMAN_STORE=url,
+        POINTSMAN_BUNDLES=str(tmp_path / "bundles"),
+        POINTSMAN_LOG_LEVEL="warning",
+    )
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert said.startswith("pointsman: the store is unavailable: the server refuses scripts (EVAL) on keys pm:*: ")
+    assert said.count("\n") == 1
+    assert "hunter2" not in said
+
+
+def test_a_server_in_cluster_mode_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    server = RedisServer("--cluster-enabled", "yes")
+    server.start()
+    try:
+        process = run(
+            tmp_path,
+            real=True,
+            POINTSMAN_PORT=str(free_port()),
+            POINTSMAN_STORE=server.url,
+            POINTSMAN_BUNDLES=str(tmp_path / "bundles"),
+            POINTSMAN_LOG_LEVEL="warning",
+        )
+        _, said = process.communicate(timeout=60)
+    finally:
+        server.stop()
+    assert process.returncode == 2, said
+    assert said.startswith(
+        "pointsman: the store is unavailable: a single Redis is expected, this one is in cluster mode"
+    )
     assert said.count("\n") == 1
 
 

@@ -36,6 +36,7 @@ def test_every_setting_can_be_set() -> None:
             "POINTSMAN_LOG_VECTORS": "no",
             "POINTSMAN_JOURNAL_SYNC": "async",
             "POINTSMAN_STORE_TIMEOUT_MS": "4",
+            "POINTSMAN_EVENT_TTL_DAYS": "30",
         }
     )
     assert chosen == Settings(
@@ -52,6 +53,7 @@ def test_every_setting_can_be_set() -> None:
         log_vectors=False,
         journal_sync="async",
         store_timeout_ms=4.0,
+        event_ttl_days=30,
     )
 
 
@@ -95,12 +97,13 @@ def test_an_unknown_variable_names_the_nearest_known_one(unknown: str, nearest: 
         ("JOURNAL", "", "a folder"),
         ("BUNDLES", "", "a folder"),
         ("PAN_EXEMPT", "payment_id,merchant_segment", "`merchant_segment`"),
-        ("STORE", "mysql://x", "a URL such as"),
-        ("STORE", "redis://", "a URL such as"),
-        ("STORE", "redis://host:port", "a URL such as"),
-        ("STORE", "redis://[", "a URL such as"),
-        ("STORE", "memory:/x", "memory://"),
-        ("STORE", "memory://host/x", "memory:///path"),
+        ("STORE", "mysql://x", "memory://, memory:///path/to/snapshot, redis://"),
+        ("STORE", "redis://", "redis://host:6379/0"),
+        ("STORE", "redis://[", "redis://host:6379/0"),
+        ("STORE", "redis+cluster://host:6379/0", "redis://host:6379/0"),
+        ("EVENT_TTL_DAYS", "0", "an integer from 1 to 400"),
+        ("EVENT_TTL_DAYS", "401", "an integer from 1 to 400"),
+        ("EVENT_TTL_DAYS", "1.5", "an integer from 1 to 400"),
         ("BODY_LIMIT", "10", "an integer from 1024"),
     ],
 )

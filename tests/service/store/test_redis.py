@@ -154,7 +154,7 @@ def test_marks_and_records_end_when_they_should(redis_url: str) -> None:
         assert 199 <= client.ttl("pm:d:i:d_1") <= 200
         assert 299 <= client.ttl("pm:d:i:d_2") <= 300
     with open_default(redis_url) as client:
-        assert 40 * 86_400 - 1 <= client.ttl("pm:e:e9") <= 40 * 86_400
+        assert 7 * 86_400 - 1 <= client.ttl("pm:e:e9") <= 7 * 86_400
 
 
 def open_default(url: str) -> redis.Redis:
