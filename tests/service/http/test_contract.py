@@ -37,6 +37,8 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("too many processors", {"processors": [f"p{i}" for i in range(17)]}, "out_of_range", "$.processors"),
     ("lower case country", {"issuer_country": "de"}, "wrong_format", "$.issuer_country"),
     ("country with a line feed", {"issuer_country": "DE\n"}, "wrong_format", "$.issuer_country"),
+    ("currency with a line feed", {"currency": "EUR\n"}, "wrong_format", "$.currency"),
+    ("processor with a line feed", {"processors": ["adler\n"]}, "wrong_format", "$.processors[0]"),
     ("processor with a space", {"processors": ["a b"]}, "wrong_format", "$.processors[0]"),
     ("time without an offset", {"occurred_at": "2026-11-24T06:14:00"}, "wrong_format", "$.occurred_at"),
     ("no time at all", {"occurred_at": "yesterday"}, "wrong_format", "$.occurred_at"),
