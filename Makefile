@@ -23,6 +23,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@echo "installing the pinned packages (about 300 MB the first time)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PY) -c "import xgboost" 2>/dev/null || { echo "xgboost cannot be loaded: on macOS it needs the OpenMP runtime (brew install libomp), then run this again"; exit 1; }
 	@touch $(STAMP)
 
 check: setup
