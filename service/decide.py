@@ -27,7 +27,7 @@ from service.logs import Seldom
 from service.models.active import ActiveBundles
 from service.models.bundle import Bundle
 from service.ports import Journal
-from service.record import TTL_SECONDS, DecisionRecord, attempt_event, encode, of_payment
+from service.record import TTL_SECONDS, DecisionRecord, attempt_event, decode, encode, of_payment
 from service.store.base import FeatureStore, StateKeys, States, by_attempt, by_decision
 
 Answer = TypeVar("Answer", Decision, RetryDecision)
@@ -57,13 +57,19 @@ class Decide:
 
     async def auth(self, request: AuthRequest, *, deadline: float) -> Decision:
         """Decide whether and how to send a payment."""
-        answer, vectors, now = await self._decide(request, "auth", deadline)
+        decided = await self._decide(request, "auth", deadline)
+        if isinstance(decided, Decision):
+            return decided
+        answer, vectors, now = decided
         event = AuthDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
         return await self._keep(event, answer, deadline)
 
     async def routing(self, request: RoutingRequest, *, deadline: float) -> Decision:
         """Decide through which processor to send a payment."""
-        answer, vectors, now = await self._decide(request, "routing", deadline)
+        decided = await self._decide(request, "routing", deadline)
+        if isinstance(decided, Decision):
+            return decided
+        answer, vectors, now = decided
         event = RoutingDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
         return await self._keep(event, answer, deadline)
 
@@ -115,7 +121,7 @@ class Decide:
         if choice.should_retry:
             # The retry will be the next attempt of this payment; it counts when its outcome is reported.
             later = at + (choice.wait_seconds or 0) * 1_000_000
-            record = of_payment(request, choice.processor, later, counted=False)
+            record = of_payment(request, choice.processor, later, counted=False, decision_id=answer.decision_id)
             self._remember(record, request.payment_id, request.attempt + 1, answer.decision_id)
         event = RetryDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
         return await self._keep(event, answer, deadline)
@@ -133,7 +139,8 @@ class Decide:
 
     async def _decide(
         self, request: AuthRequest | RoutingRequest, kind: Literal["auth", "routing"], deadline: float
-    ) -> tuple[Decision, LoggedVectors | None, datetime]:
+    ) -> tuple[Decision, LoggedVectors | None, datetime] | Decision:
+        """Return a new answer with what is journalled beside it, or the answer that this very question had before."""
         started = perf_counter_ns()
         bundle = self._bundles.current
         now = datetime.now(UTC)
@@ -141,7 +148,12 @@ class Decide:
         moment = moment_of(request.occurred_at, now, degraded)
         at = micros(moment)
         processors = request.processors or bundle.processors
-        states = await self._read(request, processors, deadline, degraded)
+        record_key = by_attempt(request.payment_id, request.attempt)
+        states = await self._read(request, processors, deadline, degraded, record_key)
+        if states.record is not None:
+            answered = await self._answered(states.record, request, deadline)
+            if answered is not None:
+                return answered
         rows = _rows(bundle, request, at, states, processors)
         approval = self._score(bundle, MODEL_OF[kind], rows, degraded) if processors else []
         if approval is None:
@@ -169,14 +181,22 @@ class Decide:
             policy_version=bundle.policy.policy_version,
             latency_us=(perf_counter_ns() - started) // 1000,
         )
-        record = of_payment(request, choice.processor, at, counted=choice.processor is not None)
+        counted = choice.processor is not None
+        record = of_payment(request, choice.processor, at, counted=counted, decision_id=answer.decision_id)
         self._remember(record, request.payment_id, request.attempt, answer.decision_id)
         return answer, self._vectors(rows, processors), now
 
     async def _read(
-        self, request: Payment, processors: tuple[str, ...], deadline: float, degraded: list[str]
+        self,
+        request: Payment,
+        processors: tuple[str, ...],
+        deadline: float,
+        degraded: list[str],
+        record: str | None = None,
     ) -> States:
-        keys = StateKeys(request.card_token, request.merchant_id, request.card_bin, request.issuer_country, processors)
+        keys = StateKeys(
+            request.card_token, request.merchant_id, request.card_bin, request.issuer_country, processors, record
+        )
         try:
             return await self._store.read(keys, deadline=deadline)
         except StoreTimeout:
@@ -184,6 +204,25 @@ class Decide:
         except StoreError:
             degraded.append("features:store_unavailable")
         return NOTHING_KNOWN
+
+    async def _answered(self, found: bytes, request: Payment, deadline: float) -> Decision | None:
+        """Return the answer this attempt has had when it is the same question; None when it must be found anew.
+
+        A gateway that heard nothing asks once more. By then the attempt is in the state: a new answer would see it as a
+        payment before itself.
+        """
+        record = decode(found)
+        if record is None or record.decision_id is None:
+            return None
+        try:
+            # Half the time: what is left must do for an answer without the journal.
+            async with asyncio.timeout((deadline - monotonic()) / 2):
+                event = await self._journal.find(record.decision_id)
+        except (JournalUnavailable, TimeoutError):
+            return None
+        if event is None or event.request != request or isinstance(event, RetryDecided):
+            return None
+        return event.answer
 
     def _score(self, bundle: Bundle, model: str, rows: Matrix, degraded: list[str]) -> list[float] | None:
         """Return the model's probabilities; None when the bundle has no such model, or when it failed."""

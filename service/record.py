@@ -18,7 +18,10 @@ TTL_SECONDS: Final = 7 * 86_400
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
-    """The entities of one attempt. `counted` says whether the attempt itself was counted when it was decided."""
+    """The entities of one attempt, and the decision it was the last of.
+
+    `counted` says whether the attempt itself was counted when it was decided.
+    """
 
     card: str
     merchant: str
@@ -28,6 +31,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
     amount_minor: int
     at: int
     counted: bool
+    decision_id: str | None = None
 
     def updates(self, increments: Sequence[Increment], processor: str | None) -> list[Update]:
         """Return `increments` for each entity of the attempt; `processor` is the one it went through."""
@@ -54,7 +58,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DecisionRecord).decode
 
 
-def of_payment(request: Payment, processor: str | None, at: int, *, counted: bool) -> DecisionRecord:
+def of_payment(
+    request: Payment, processor: str | None, at: int, *, counted: bool, decision_id: str | None = None
+) -> DecisionRecord:
     """Return the record of a decided payment."""
     return DecisionRecord(
         request.card_token,
@@ -65,6 +71,7 @@ def of_payment(request: Payment, processor: str | None, at: int, *, counted: boo
         request.amount_minor,
         at,
         counted,
+        decision_id,
     )
 
 
