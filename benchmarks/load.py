@@ -23,7 +23,7 @@ import uvloop
 from benchmarks import processes
 from benchmarks.client import Requests, Seen, Target, closed_loop, open_loop
 from benchmarks.material import FOLDER, kept_shelf, warm_states, workload
-from benchmarks.results import Report, measured, rendered
+from benchmarks.results import Report, machine, measured, rendered
 from service.http.decisions import PREFIX
 from service.store.bulk import put_many
 from service.store.memory import MemoryStore
@@ -109,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> Report:
     """Start what is to be measured, measure it, stop it, and return what was seen."""
+    host = machine()
     server_cores, client_cores = processes.cores()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -136,6 +137,7 @@ def run(options: argparse.Namespace) -> Report:
         seconds=options.seconds,
         rate=rate,
         cores=f"server on {sorted(server_cores) or 'any'}, client on {sorted(client_cores) or 'any'}",
+        machine=host,
         rows=tuple(measured(phase, who, each) for (phase, who), each in seen.items()),
     )
 

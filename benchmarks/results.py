@@ -16,6 +16,8 @@ import numpy as np
 from benchmarks.client import Seen
 
 QUANTILES: Final = (0.5, 0.95, 0.99, 0.999)
+_QUIET: Final = 0.3
+"""Load average for each core above which others were at work."""
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,12 +49,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it was measured."""
+    """Where it was measured, and how busy others kept it (load average of the last minute) when that began."""
 
     processor: str
     cores: int
     system: str
     python: str
+    load_before: float | None
 
 
 def machine() -> Machine:
@@ -62,6 +65,7 @@ def machine() -> Machine:
         cores=os.cpu_count() or 1,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
+        load_before=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     )
 
 
@@ -83,7 +87,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     rate: float
     cores: str
     rows: tuple[Row, ...]
-    machine: Machine = msgspec.field(default_factory=machine)
+    machine: Machine
     at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -157,6 +161,11 @@ def _quantiles(latency: Latency) -> str:
 
 def _notes(report: Report) -> list[str]:
     notes = []
+    before = report.machine.load_before
+    if before is not None and before > report.machine.cores * _QUIET:
+        notes.append(
+            f"THE MACHINE WAS NOT QUIET (load {before:.1f} before the start): trust no figure here but the ratios"
+        )
     for row in report.rows:
         if row.client_busy is not None:
             limit = ": the client was the limit, the server can do more" if row.client_busy > 0.9 else ""
