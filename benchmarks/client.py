@@ -24,12 +24,12 @@ Requests = Iterator[tuple[str, bytes]]
 
 
 class Seen:
-    """What came back: latencies in seconds by kind, how many failed and why, how many said they were degraded."""
+    """What came back: latencies in seconds by kind, how many failed and why, how many were degraded and how."""
 
     def __init__(self) -> None:
         self.latencies: dict[str, array[float]] = {}
         self.errors: dict[str, int] = {}
-        self.degraded = 0
+        self.degraded: dict[str, int] = {}
         self.late = array("d")
         """Open loop: how late each request was sent, by the client's own fault or for want of a free connection."""
         self.seconds = 0.0
@@ -128,7 +128,8 @@ class _Connection(asyncio.Protocol):
                 latencies = self._seen.latencies[kind] = array("d")
             latencies.append(time.perf_counter() - self._due)
             if b'"degraded":[]' not in received:
-                self._seen.degraded += 1
+                codes = received.partition(b'"degraded":[')[2].partition(b"]")[0].decode()
+                self._seen.degraded[codes] = self._seen.degraded.get(codes, 0) + 1
         self._answered(self)
 
 

@@ -43,7 +43,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Latency
     by_kind: dict[str, Latency]
     errors: dict[str, int]
-    degraded: int
+    degraded: dict[str, int]
     client_busy: float | None = None
     sent_late_p99_ms: float | None = None
 
@@ -146,7 +146,7 @@ def rendered(report: Report) -> str:
 
 def _line(name: str, row: Row, latency: Latency, ratio: float) -> str:
     return (
-        f"{name:<34}{row.per_second:>11,.0f}{_quantiles(latency)}{sum(row.errors.values()):>8}{row.degraded:>10}"
+        f"{name:<34}{row.per_second:>11,.0f}{_quantiles(latency)}{sum(row.errors.values()):>8}{sum(row.degraded.values()):>10}"
         f"{ratio:>9.2f}"
     )
 
@@ -164,7 +164,7 @@ def _notes(report: Report) -> list[str]:
     before = report.machine.load_before
     if before is not None and before > report.machine.cores * _QUIET:
         notes.append(
-            f"THE MACHINE WAS NOT QUIET (load {before:.1f} before the start): trust no figure here but the ratios"
+            f"THE MACHINE WAS NOT QUIET (load {before:.1f} before the start): repeat it before believing a figure"
         )
     for row in report.rows:
         if row.client_busy is not None:
@@ -173,4 +173,7 @@ def _notes(report: Report) -> list[str]:
         if row.sent_late_p99_ms is not None:
             notes.append(f"sent late, open loop, {row.target}: p99 {row.sent_late_p99_ms:.2f} ms")
         notes += [f"error, {row.phase} loop, {row.target}: {why}: {count:,}" for why, count in row.errors.items()]
+        notes += [
+            f"degraded, {row.phase} loop, {row.target}: {codes}: {count:,}" for codes, count in row.degraded.items()
+        ]
     return notes
