@@ -1,8 +1,8 @@
-"""The base of every wire struct and the constrained scalars they share.
+r"""The base of every wire struct and the constrained scalars they share.
 
 Patterns are written for JSON Schema, where ``$`` is the end of the text. Python's ``$`` also matches before a last line
-feed, so that these structs alone take ``"DE\\n"``; the edge refuses it (`service.http.messages`), and a pattern with Python's
-own ``\\Z`` would be no valid schema. This module must not know any single message.
+feed, so that these structs alone take ``"DE\n"``; the edge refuses it (`service.http.messages`), and a pattern with Python's
+own ``\Z`` would be no valid schema. This module must not know any single message.
 """
 
 from datetime import datetime

@@ -109,7 +109,7 @@ def test_rights_that_are_missing_are_one_sentence_and_exit_code_2(tmp_path: Path
 
 
 def test_a_server_in_cluster_mode_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
-    server = RedisServer("--cluster-enabled", "yes")
+    server = RedisServer("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     server.start()
     try:
         process = run(
