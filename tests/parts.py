@@ -12,14 +12,11 @@ import msgspec
 
 from contracts.bundle import Manifest, ModelEntry
 from contracts.payment import AuthRequest, Decline, RetryRequest, RoutingRequest
-from features.assemble import Matrix
 from service.decide import Decide
-from service.errors import ModelFailed
 from service.journal.sqlite import SqliteJournal
 from service.learn import Learn
 from service.models.active import ActiveBundles
 from service.models.bundle import MANIFEST, Bundle
-from service.models.scorer import Scorer
 from service.policy.rules import Rules
 from service.store import FeatureStore, open_store
 
@@ -77,23 +74,10 @@ def exploring(share: float) -> Callable[[Manifest], Manifest]:
     return change
 
 
-class FailingScorer(Scorer):
-    """A scorer whose named models raise as a graph that went wrong would make them."""
-
-    def __init__(self, real: Scorer, failing: set[str]) -> None:
-        self.real = real
-        self.failing = failing
-
-    def trained(self, name: str) -> bool:
-        return self.real.trained(name)
-
-    def probability(self, name: str, rows: Matrix) -> list[float]:
-        if name in self.failing:
-            raise ModelFailed(name, "RuntimeException")
-        return self.real.probability(name, rows)
-
-    def prior(self, name: str, *keys: str) -> float:
-        return self.real.prior(name, *keys)
+def eager(manifest: Manifest) -> Manifest:
+    """A policy under which every permitted retry is worth making."""
+    again = msgspec.structs.replace(manifest.policy.retry, minimum_probability=0.0, minimum_value_minor=-1e9)
+    return msgspec.structs.replace(manifest, policy=msgspec.structs.replace(manifest.policy, retry=again))
 
 
 class Parts(NamedTuple):
@@ -112,7 +96,12 @@ class Parts(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def serving(
-    shelf: Path, folder: Path, store: str | FeatureStore = "memory://", *, timeout_ms: float = 10.0
+    shelf: Path,
+    folder: Path,
+    store: str | FeatureStore = "memory://",
+    *,
+    timeout_ms: float = 10.0,
+    journal: SqliteJournal | None = None,
 ) -> AsyncIterator[Parts]:
     """Open a service over a shelf of bundles, with its journal in `folder`."""
     bundles = ActiveBundles(shelf, RULES)
@@ -120,7 +109,7 @@ async def serving(
     assert bundles.failing is None
     kept = open_store(store, timeout_ms=timeout_ms) if isinstance(store, str) else store
     assert await kept.open() is None
-    journal = SqliteJournal(folder)
+    journal = journal or SqliteJournal(folder)
     decide = Decide(bundles, kept, journal)
     try:
         yield Parts(bundles, kept, journal, decide, Learn(kept, journal, decide.settle))

@@ -4,7 +4,7 @@ This module must not know where a bundle lies or what an answer is made of.
 """
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -47,15 +47,15 @@ class Model:
         """Return one probability per row of this model's own inputs, shape (n, inputs)."""
         try:
             answer: npt.NDArray[np.float32] = self._run(["probability"], {"rows": inputs})[0]
-            probabilities: list[float] = answer.tolist()
+            shape, probabilities = answer.shape, answer.tolist()
         except Exception as error:  # onnxruntime raises whatever its kernels do
             raise ModelFailed(self._name, type(error).__name__) from error
-        if len(probabilities) != len(inputs):
-            raise ModelFailed(self._name, f"it answered {len(probabilities)} rows of {len(inputs)}")
+        if shape != (len(inputs),):
+            raise ModelFailed(self._name, f"it answered the shape {shape} for {len(inputs)} rows")
         for p in probabilities:
             if not 0.0 <= p <= 1.0:
                 raise ModelFailed(self._name, "it answered something that is no probability")
-        return probabilities
+        return cast(list[float], probabilities)
 
 
 class Scorer:
