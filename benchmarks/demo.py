@@ -166,9 +166,9 @@ def _screen(manifest: Manifest, report: LiveReport, url: str, answer: dict[str, 
     latency = report.latency_ms
     out += [
         "",
-        f"Latency of auth at {report.rate:,.0f} payments/s ({report.requests:,} requests; client and service on one machine; from the",
-        f"scheduled moment, journal fsync included): p50 {latency.p50:.2f} ms, p95 {latency.p95:.2f} ms, p99 {latency.p99:.2f} ms; "
-        f"{report.degraded} degraded, {report.http_5xx} of 5xx.",
+        f"Latency of auth at {report.rate:,.0f} payments/s ({report.requests:,} requests; client and service share the machine;",
+        f"from the scheduled moment, journal fsync included): p50 {latency.p50:.2f} ms, p95 {latency.p95:.2f} ms, "
+        f"p99 {latency.p99:.2f} ms; {report.degraded} degraded, {report.http_5xx} of 5xx.",
         "",
         "Ask it yourself:",
         f"  curl -s {url}/api/decisioning/auth -H 'content-type: application/json' -d '{json.dumps(ASK)}'",
@@ -178,7 +178,7 @@ def _screen(manifest: Manifest, report: LiveReport, url: str, answer: dict[str, 
     print("\n".join(out), flush=True)
 
 
-def _short(answer: dict[str, Any]) -> dict[str, Any]:
+def _short(answer: Any) -> Any:
     """Return the answer as it came, long fractions rounded for the eye."""
     if isinstance(answer, dict):
         return {name: _short(value) for name, value in answer.items()}
