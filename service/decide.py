@@ -121,7 +121,7 @@ class Decide:
         if choice.should_retry:
             # The retry will be the next attempt of this payment; it counts when its outcome is reported.
             later = at + (choice.wait_seconds or 0) * 1_000_000
-            record = of_payment(request, choice.processor, later, counted=False, decision_id=answer.decision_id)
+            record = of_payment(request, choice.processor, later, counted=False)
             self._remember(record, request.payment_id, request.attempt + 1, answer.decision_id)
         event = RetryDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
         return await self._keep(event, answer, deadline)

@@ -18,7 +18,7 @@ TTL_SECONDS: Final = 7 * 86_400
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
-    """The entities of one attempt, and the decision it was the last of.
+    """The entities of one attempt, and the decision of auth or routing that was the last about it.
 
     `counted` says whether the attempt itself was counted when it was decided.
     """
