@@ -15,6 +15,7 @@ _ROW = struct.Struct(f"<{M}q")
 _TILE = struct.Struct("<i")
 _ZEROS = (0,) * M
 _ROW_AND_TILE = 4 + 8 * M
+_TILE_RUNS = tuple(struct.Struct(f"<{count}i") for count in range(MOST_TILES + 2))
 
 
 def empty(layout: Layout) -> bytes:
@@ -25,7 +26,19 @@ def empty(layout: Layout) -> bytes:
 
 def is_readable(layout: Layout, blob: bytes) -> bool:
     """Tell whether `blob` is a whole state of this layout (right version, layout and length)."""
-    return readable(layout, blob) is not None
+    return _counts(layout, blob) is not None
+
+
+def _counts(layout: Layout, blob: bytes) -> tuple[int, ...] | None:
+    """Return how many tiles each ring of a state has; None for bytes that are no state of this layout."""
+    if len(blob) < layout.head_size:
+        return None
+    head = layout.head.unpack_from(blob)
+    counts = head[3:]
+    if head[:3] != layout.mark or len(blob) != layout.head_size + sum(counts) * _ROW_AND_TILE:
+        return None
+    # More tiles than a ring keeps is no state of ours, whatever its length.
+    return counts if max(counts) <= MOST_TILES else None
 
 
 def add(layout: Layout, blob: bytes | None, increment: Increment) -> bytes:
@@ -33,33 +46,43 @@ def add(layout: Layout, blob: bytes | None, increment: Increment) -> bytes:
 
     Increments may come in any order: the result depends only on their set, as far as any window can see.
     """
-    if blob is None or not is_readable(layout, blob):
+    counts = None if blob is None else _counts(layout, blob)
+    if blob is None or counts is None:
         blob = empty(layout)
-    _, _, _, *counts = layout.head.unpack_from(blob)
+        counts = (0,) * len(layout.rings)
     *totals, last_attempt = layout.totals.unpack_from(blob, layout.totals_offset)
     at, deltas, is_attempt = increment
+    after = layout.totals.pack(
+        *[total + delta for total, delta in zip(totals, deltas, strict=True)],
+        max(last_attempt, at) if is_attempt else last_attempt,
+    )
+    if _is_newest(layout, blob, counts, at):
+        # Every row holds what was before its tile, so only the totals move.
+        return blob[: layout.totals_offset] + after + blob[layout.head_size :]
     parts: list[bytes] = []
     new_counts = []
     offset = layout.head_size
     for ring, count in zip(layout.rings, counts, strict=True):
         rows_at = offset + 4 * count
-        end = rows_at + 8 * M * count
-        tiles = list(struct.unpack_from(f"<{count}i", blob, offset))
+        tiles = list(_TILE_RUNS[count].unpack_from(blob, offset))
+        rows = [_ROW.unpack_from(blob, rows_at + 8 * M * position) for position in range(count)]
         tile = at // ring.hop
-        if count and tile == tiles[-1]:
-            # The newest tile: its row holds what was before it, so only the totals move.
-            parts.append(blob[offset:end])
-        else:
-            rows = [_ROW.unpack_from(blob, rows_at + 8 * M * position) for position in range(count)]
+        if not count or tile != tiles[-1]:
             tiles, rows = _insert(tiles, rows, tile, deltas, tuple(totals), ring.tiles)
-            parts.append(struct.pack(f"<{len(tiles)}i", *tiles) + b"".join(_ROW.pack(*row) for row in rows))
+        parts.append(_TILE_RUNS[len(tiles)].pack(*tiles) + b"".join([_ROW.pack(*row) for row in rows]))
         new_counts.append(len(tiles))
-        offset = end
-    totals = [total + delta for total, delta in zip(totals, deltas, strict=True)]
-    if is_attempt:
-        last_attempt = max(last_attempt, at)
-    head = layout.head.pack(VERSION, len(layout.rings), layout.crc, *new_counts)
-    return head + layout.totals.pack(*totals, last_attempt) + b"".join(parts)
+        offset += count * _ROW_AND_TILE
+    return layout.head.pack(*layout.mark, *new_counts) + after + b"".join(parts)
+
+
+def _is_newest(layout: Layout, blob: bytes, counts: tuple[int, ...], at: int) -> bool:
+    """Tell whether `at` lies in the newest tile of every ring."""
+    offset = layout.head_size
+    for hop, count in zip(layout.hops, counts, strict=True):
+        if not count or _TILE.unpack_from(blob, offset + 4 * count - 4)[0] != at // hop:
+            return False
+        offset += count * _ROW_AND_TILE
+    return True
 
 
 def _insert(
@@ -83,9 +106,6 @@ def _insert(
         rows[later] = tuple(value + delta for value, delta in zip(rows[later], deltas, strict=True))
     drop = bisect_left(tiles, oldest)
     return tiles[drop:], rows[drop:]
-
-
-_TILE_RUNS = tuple(struct.Struct(f"<{count}i") for count in range(MOST_TILES + 1))
 
 
 class View:
@@ -129,11 +149,7 @@ class View:
 
 def readable(layout: Layout, blob: bytes | None) -> View | None:
     """Open a state; None for one that is missing or cannot be read, which then counts as never seen."""
-    if blob is None or len(blob) < layout.head_size:
+    if blob is None:
         return None
-    head = layout.head.unpack_from(blob)
-    counts = head[3:]
-    if head[:3] != layout.mark or len(blob) != layout.head_size + sum(counts) * _ROW_AND_TILE:
-        return None
-    # More tiles than a ring keeps is no state of ours, whatever its length.
-    return View(layout, blob, counts) if max(counts) < len(_TILE_RUNS) else None
+    counts = _counts(layout, blob)
+    return None if counts is None else View(layout, blob, counts)
