@@ -35,6 +35,8 @@ INPUTS: Final[dict[ModelName, tuple[str, ...]]] = {
 }
 """Which features each model sees, in catalog order."""
 
+ORDER: Final = ("at", "payment_id", "attempt")
+
 FAILED: Final = ("declined", "error", "timeout")
 
 
@@ -56,7 +58,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows by model and part ("train", "calibrate", "test"), and the encodings they were made with."""
+    """Rows by model and part ("train", "test"), and the encodings they were made with."""
 
     parts: dict[ModelName, dict[str, Rows]]
     encodings: dict[str, Encoding]
@@ -72,7 +74,7 @@ def approval_rows(history: pl.LazyFrame, split: Split) -> pl.LazyFrame:
     return started(history).select(
         pl.all(),
         at=pl.col("occurred_at").dt.timestamp("us"),
-        part=split.parts(pl.col("started_at")),
+        part=split.parts(pl.col("started_at"), pl.col("settled_at")),
         label=pl.col("status") == "approved",
     )
 
@@ -106,26 +108,30 @@ def risk_rows(history: pl.LazyFrame, split: Split, *, exclude_compromised: bool)
     return rows.join(known, on="card_token", how="left").filter(~is_known.fill_null(value=False)).drop("compromised_at")
 
 
+OWN: Final = frozenset(
+    {"payment_id", "occurred_at", "processor", "status", "latency_ms", "settled_at", "chargeback_at", "propensity"}
+)
+"""What a retry row takes from the retry itself: who, when, where and with which result. All else is as it was in the attempt
+that failed, since that is what the gateway knows when it asks (so is `attempt`: the number of the one that failed)."""
+
+
 def retry_rows(history: pl.LazyFrame, split: Split) -> pl.LazyFrame:
     """Return each attempt that followed a failed one, as it looked when that one had failed.
 
     The state is that of the moment after the failure (when the gateway asks), the planned time that of the retry.
     """
-    before = {
-        "previous_processor": "processor",
-        "previous_status": "status",
-        "previous_code": "response_code",
-        "previous_advice": "advice_code",
-        "previous_settled": "settled_at",
-    }
+    taken = [name for name in history.collect_schema().names() if name not in OWN]
     rows = (
         started(history)
         .sort("payment_id", "attempt")
         .with_columns(
-            pl.col(source).shift(1).over("payment_id", order_by="attempt").alias(name)
-            for name, source in before.items()
+            *(pl.col(name).shift(1) for name in taken),
+            previous_payment=pl.col("payment_id").shift(1),
+            previous_processor=pl.col("processor").shift(1),
+            previous_status=pl.col("status").shift(1),
+            previous_settled=pl.col("settled_at").shift(1),
         )
-        .filter(pl.col("previous_status").is_in(FAILED))
+        .filter(pl.col("payment_id") == pl.col("previous_payment"), pl.col("previous_status").is_in(FAILED))
     )
     at = pl.col("previous_settled").dt.timestamp("us") + 1
     retry_at = pl.max_horizontal(pl.col("occurred_at").dt.timestamp("us"), at)
@@ -134,11 +140,7 @@ def retry_rows(history: pl.LazyFrame, split: Split) -> pl.LazyFrame:
         retry_at=retry_at,
         wait_seconds=((retry_at - at) // 1_000_000),
         same_processor=pl.col("processor") == pl.col("previous_processor"),
-        response_code=pl.col("previous_code"),
-        advice_code=pl.col("previous_advice"),
-        # The question is asked with the number of the attempt that failed.
-        attempt=pl.col("attempt") - 1,
-        part=split.parts(pl.col("started_at")),
+        part=split.parts(pl.col("started_at"), pl.col("settled_at")),
         label=pl.col("status") == "approved",
     )
 
@@ -146,7 +148,7 @@ def retry_rows(history: pl.LazyFrame, split: Split) -> pl.LazyFrame:
 def sample(rows: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
     """Return at most `most` rows of each part, drawn by seed and kept in time order."""
     kept = [
-        part if len(part) <= most else part.sample(most, seed=seed).sort("at")
+        part if len(part) <= most else part.sample(most, seed=seed).sort(ORDER)
         for part in rows.partition_by("part", maintain_order=True)
     ]
     return pl.concat(kept) if kept else rows
@@ -176,7 +178,7 @@ def build(
         "retry": retry_rows(history, splits["retry"]),
     }
     frames = {
-        name: sample(lazy.filter(pl.col("part").is_not_null()).collect(engine="streaming"), most, seed)
+        name: sample(lazy.filter(pl.col("part").is_not_null()).collect(engine="streaming").sort(ORDER), most, seed)
         for name, lazy in questions.items()
     }
     learning = {name: frame.filter(pl.col("part") != "test") for name, frame in frames.items()}
@@ -191,7 +193,7 @@ def build(
         specs = [spec for spec in CATALOG if spec.name in set(inputs)]
         computed = _features(frames[name], history, encodings, specs)
         parts[model] = {
-            part: _rows(computed.filter(pl.col("part") == part), specs) for part in ("train", "calibrate", "test")
+            part: _rows(computed.filter(pl.col("part") == part), specs) for part in ("train", "test")
         }
     return Dataset(parts=parts, encodings=encodings)
 
@@ -201,7 +203,8 @@ def _features(
 ) -> pl.DataFrame:
     if frame.is_empty():
         return frame.with_columns(pl.lit(0.0, dtype=pl.Float32).alias(f"f:{spec.name}") for spec in specs)
-    return compute(frame.lazy(), history, encodings, specs).collect(engine="streaming")
+    # Rows of one moment come in any order; one seed must give one model.
+    return compute(frame.lazy(), history, encodings, specs).collect(engine="streaming").sort(ORDER)
 
 
 def _rows(frame: pl.DataFrame, specs: list[FeatureSpec]) -> Rows:
@@ -234,12 +237,21 @@ def _weighted(parts: dict[str, Rows]) -> dict[str, Rows]:
         cell = [pl.col(name).fill_null("") for name in ("merchant_segment", "card_network", "issuer_country")]
         share = pl.len().over([*cell, "processor"]) / pl.len().over(cell)
         propensity = frame.select(pl.coalesce(pl.col("propensity"), share).clip(1e-6, 1.0))["propensity"].to_numpy()
-        weights = 1.0 / propensity
-        weights = np.minimum(weights / weights.mean(), MOST_WEIGHT)
-        weighted[part] = Rows(
-            features=rows.features, labels=rows.labels, weights=weights / weights.mean(), frame=rows.frame
-        )
+        weighted[part] = msgspec.structs.replace(rows, weights=capped(1.0 / propensity))
     return weighted
+
+
+def capped(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return `weights` with mean 1 and none above `MOST_WEIGHT`.
+
+    Cutting the largest lowers the mean, and with it the place to cut: a few rounds find where both hold.
+    """
+    for _ in range(100):
+        weights = weights / weights.mean()
+        if weights.max() <= MOST_WEIGHT * (1 + 1e-9):
+            break
+        weights = np.minimum(weights, MOST_WEIGHT)
+    return weights
 
 
 def label_delay(history: pl.LazyFrame) -> timedelta | None:

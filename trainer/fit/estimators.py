@@ -17,6 +17,8 @@ from xgboost import XGBClassifier
 
 from contracts.bundle import ModelName
 
+Floats = npt.NDArray[np.float32]
+
 ALGORITHMS: Final[dict[ModelName, str]] = {
     "approval": "random forest, 100 trees, depth 10",
     "risk": "logistic regression on logs, their squares and absence flags",
@@ -30,21 +32,33 @@ TREE_ROWS: Final = 60_000
 AUC and processor seconds: 30,000 rows a tree 0.778 in 11 s, 60,000 0.782 in 22 s, 120,000 0.782 in 41 s."""
 
 
+CEILING: Final = 0.999
+"""Quantile of a column's values above zero from which on a value says no more to the regression. Windowed counts grow with a history; a straight
+line continued past what was seen answers certainties. Simulated history, two time splits, held-out log loss of risk: without
+0.0267 and 0.0340, with 0.0256 and 0.0292."""
+
+
+def _ceiling(values: Floats) -> np.float32:
+    return np.quantile(values, CEILING, method="higher") if len(values) else np.float32(0)
+
+
 class LogAndAbsence(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Each feature as log(1 + x), that squared, and whether it is absent (below zero): n columns in, 3 n out.
 
     The square lets a linear model say "high, but only above a point"; on the Fraud Detection Handbook's week it lifts
-    average precision from 0.54 to 0.66 (measured with C = 1).
+    average precision from 0.54 to 0.66 (measured with C = 1). A value above its column's ceiling counts as the ceiling.
     """
 
-    def fit(self, features: npt.NDArray[np.float32], labels: object = None) -> "LogAndAbsence":
-        """Remember the number of columns; there is nothing to learn."""
+    def fit(self, features: Floats, labels: object = None) -> "LogAndAbsence":
+        """Remember the number of columns and their ceilings."""
         self.n_features_in_ = features.shape[1]
+        # Of the values above zero: most columns are zero or absent nearly everywhere, and what is rare must count.
+        self.ceiling_ = np.array([_ceiling(column[column > 0]) for column in features.T], dtype=np.float32)
         return self
 
-    def transform(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def transform(self, features: Floats) -> Floats:
         """Return the 3 n columns, float32."""
-        logs = np.log(np.maximum(features, 0) + np.float32(1))
+        logs = np.log(np.maximum(np.minimum(features, self.ceiling_), 0) + np.float32(1))
         return np.hstack([logs, logs * logs, (features < 0).astype(np.float32)])
 
 
@@ -66,7 +80,7 @@ def make(model: ModelName, rows: int, seed: int) -> Any:
                 [
                     ("expand", LogAndAbsence()),
                     ("scale", StandardScaler()),
-                    ("regress", LogisticRegression(C=1.0, max_iter=1000)),
+                    ("regress", LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=100)),
                 ]
             )
         case "retry":
@@ -87,13 +101,34 @@ def make(model: ModelName, rows: int, seed: int) -> Any:
 
 def fit(
     model: ModelName,
-    features: npt.NDArray[np.float32],
+    features: Floats,
     labels: npt.NDArray[np.bool_],
     weights: npt.NDArray[np.float64],
     seed: int,
+    *,
+    smaller: bool = False,
 ) -> Any:
-    """Return the fitted estimator of `model`; it answers ``predict_proba``."""
+    """Return the fitted estimator of `model`; it answers ``predict_proba``.
+
+    Parameters
+    ----------
+    model
+        Which.
+    features, labels, weights
+        Rows, shape (n, inputs) and (n,).
+    seed
+        Draws what is drawn.
+    smaller
+        Half a forest: enough to answer for rows left out. A whole one of rows that weigh alike answers out of bag itself.
+    """
     estimator = make(model, len(labels), seed)
+    targets = labels.astype(np.int64)
+    if isinstance(estimator, RandomForestClassifier):
+        if smaller:
+            estimator.set_params(n_estimators=estimator.n_estimators // 2)
+        if weights.min() == weights.max():
+            # Unweighted: with weights a forest draws heavy rows more often, and counts them no heavier.
+            return estimator.set_params(oob_score=not smaller).fit(features, targets)
     if model == "risk":
-        return estimator.fit(features, labels.astype(np.int64), regress__sample_weight=weights)
-    return estimator.fit(features, labels.astype(np.int64), sample_weight=weights)
+        return estimator.fit(features, targets, regress__sample_weight=weights)
+    return estimator.fit(features, targets, sample_weight=weights)

@@ -1,66 +1,73 @@
 """How good a probability is: AUC, average precision, log loss, Brier and calibration error, each with an interval.
 
 Intervals are 95 % percentile intervals of a Poisson bootstrap over payments, so that the tries of one payment count as one
-observation. This module must not know any model.
+observation. A round only changes the weights of the rows, so the rows are put in order once and every metric of a round
+is a running sum. This module must not know any model.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from contracts.bundle import Evaluation, Metric
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.bool_]
+Groups = npt.NDArray[np.int64]
 
 BINS: Final = 15
-ROUNDS: Final = 100
-MOST_ROWS: Final = 50_000
+ROUNDS: Final = 200
+MOST_ROWS: Final = 200_000
+METRICS: Final = ("auc", "average_precision", "log_loss", "brier", "ece", "ece_by_chance")
+"""`ece_by_chance` is the calibration error that perfect probabilities would show on so many rows: what of `ece` is noise."""
+
 _EDGE: Final = 1e-12
+_LOW, _HIGH = 0.025, 0.975
 
 
-def log_loss(labels: Labels, p: Floats, weights: Floats) -> float:
-    """Return the mean negative log likelihood in nats."""
-    clipped = np.clip(p, _EDGE, 1 - _EDGE)
-    return float(np.average(-np.where(labels, np.log(clipped), np.log1p(-clipped)), weights=weights))
+class Scored:
+    """Labels and probabilities in the order of the probability, ready to be weighed again and again."""
+
+    def __init__(self, labels: Labels, p: Floats) -> None:
+        self.order = np.argsort(p, kind="stable")
+        self._p = p[self.order]
+        self._labels = labels[self.order].astype(np.float64)
+        clipped = np.clip(self._p, _EDGE, 1 - _EDGE)
+        self._loss = -np.where(self._labels == 1.0, np.log(clipped), np.log1p(-clipped))
+        self._square = (self._p - self._labels) ** 2
+        # Rows of one probability are one point of every curve and lie in one bin.
+        self._starts = np.flatnonzero(np.r_[True, self._p[1:] != self._p[:-1]])
+
+    def metrics(self, weights: Floats) -> dict[str, float]:
+        """Return every metric with `weights` (n,) given in the order of the rows; both classes must weigh something."""
+        heavy = weights[self.order]
+        positive = np.add.reduceat(heavy * self._labels, self._starts)
+        weight = np.add.reduceat(heavy, self._starts)
+        negative = weight - positive
+        total, positives, negatives = weight.sum(), positive.sum(), negative.sum()
+        below = np.cumsum(negative) - negative
+        # At the threshold of a point all rows from it upwards are called positive.
+        true = positives - np.cumsum(positive) + positive
+        called = total - np.cumsum(weight) + weight
+        precision = np.divide(true, called, out=np.zeros_like(true), where=positive > 0)
+        bins = np.minimum(((np.cumsum(weight) - weight / 2) / total * BINS).astype(np.int64), BINS - 1)
+        gaps = np.bincount(bins, np.add.reduceat(heavy * (self._p - self._labels), self._starts), BINS)
+        spread = np.bincount(bins, np.add.reduceat(heavy**2 * self._p * (1 - self._p), self._starts), BINS)
+        return {
+            "auc": float((positive * (below + negative / 2)).sum() / (positives * negatives)),
+            "average_precision": float((positive * precision).sum() / positives),
+            "log_loss": float((heavy * self._loss).sum() / total),
+            "brier": float((heavy * self._square).sum() / total),
+            # Expected calibration error (Naeini et al. 2015), with bins of equal weight.
+            "ece": float(np.abs(gaps).sum() / total),
+            # The mean absolute value of a normal deviate is sqrt(2 / pi) of its standard deviation.
+            "ece_by_chance": float(np.sqrt(2 / np.pi * np.maximum(spread, 0)).sum() / total),
+        }
 
 
-def brier(labels: Labels, p: Floats, weights: Floats) -> float:
-    """Return the mean squared error of the probability."""
-    return float(np.average((p - labels) ** 2, weights=weights))
-
-
-def calibration_error(labels: Labels, p: Floats, weights: Floats) -> float:
-    """Return the expected calibration error over 15 bins of equal weight (Naeini et al. 2015, with equal-mass bins)."""
-    order = np.argsort(p, kind="stable")
-    heavy = weights[order]
-    edges = np.searchsorted(np.cumsum(heavy), np.linspace(0, heavy.sum(), BINS + 1)[1:-1])
-    total = heavy.sum()
-    gaps = 0.0
-    for rows in np.split(order, edges):
-        weight = weights[rows]
-        if len(rows) and weight.sum() > 0:
-            gaps += (
-                weight.sum()
-                / total
-                * abs(np.average(p[rows], weights=weight) - np.average(labels[rows], weights=weight))
-            )
-    return float(gaps)
-
-
-METRICS: Final[dict[str, Callable[[Labels, Floats, Floats], float]]] = {
-    "auc": lambda labels, p, weights: float(roc_auc_score(labels, p, sample_weight=weights)),
-    "average_precision": lambda labels, p, weights: float(average_precision_score(labels, p, sample_weight=weights)),
-    "log_loss": log_loss,
-    "brier": brier,
-    "ece": calibration_error,
-}
-
-
-def evaluate(labels: Labels, p: Floats, groups: npt.NDArray[np.int64], seed: int = 0) -> Evaluation:
+def evaluate(labels: Labels, p: Floats, groups: Groups, seed: int = 0) -> Evaluation:
     """Return every metric with its interval.
 
     Parameters
@@ -70,38 +77,57 @@ def evaluate(labels: Labels, p: Floats, groups: npt.NDArray[np.int64], seed: int
     groups
         The payment of each row as a number: rows of one group are drawn together.
     seed
-        Draws the bootstrap, and the rows when there are more than 50,000.
+        Draws the bootstrap, and the payments it is drawn from when there are more than 200,000 rows.
     """
     chance = np.random.default_rng(seed)
-    ones = np.ones(len(labels))
-    values = {name: metric(labels, p, ones) for name, metric in METRICS.items()}
-    if len(labels) > MOST_ROWS:
-        keep = np.sort(chance.choice(len(labels), MOST_ROWS, replace=False))
-        scale = (MOST_ROWS / len(labels)) ** 0.5
-        labels_b, p_b, groups_b = labels[keep], p[keep], groups[keep]
-    else:
-        scale, labels_b, p_b, groups_b = 1.0, labels, p, groups
-    _, group = np.unique(groups_b, return_inverse=True)
-    draws: dict[str, list[float]] = {name: [] for name in METRICS}
-    for _ in range(ROUNDS):
-        weights = chance.poisson(1.0, group.max() + 1)[group].astype(np.float64)
-        drawn = weights[labels_b].sum(), weights[~labels_b].sum()
-        if min(drawn) == 0:
-            continue
-        kept = weights > 0
-        for name, metric in METRICS.items():
-            draws[name].append(metric(labels_b[kept], p_b[kept], weights[kept]))
+    scored = Scored(labels, p)
+    values = scored.metrics(np.ones(len(labels)))
+    kept, scale = part_of(groups, chance)
+    if scale < 1.0:
+        scored = Scored(labels[kept], p[kept])
+    truth = labels[kept]
+    draws: list[dict[str, float]] = []
+    for weights in rounds(groups[kept], chance):
+        if min(weights[truth].sum(), weights[~truth].sum()) > 0:
+            draws.append(scored.metrics(weights))
     return Evaluation(
         rows=len(labels),
         positives=int(labels.sum()),
-        metrics={name: _interval(values[name], draws[name], scale) for name in METRICS},
+        metrics={name: interval(values[name], [draw[name] for draw in draws], scale) for name in METRICS},
     )
 
 
-def _interval(value: float, draws: list[float], scale: float) -> Metric:
-    """Return the percentile interval around `value`, narrowed where the bootstrap saw a part of the rows."""
+def part_of(groups: Groups, chance: np.random.Generator) -> tuple[npt.NDArray[np.bool_], float]:
+    """Return which rows a bootstrap is drawn from, whole groups of them, and by how much its intervals are too wide.
+
+    The width of an interval goes with one over the root of the number of observations, so a bootstrap over a part of the
+    groups is as much too wide as the root of that part says.
+    """
+    if len(groups) <= MOST_ROWS:
+        return np.ones(len(groups), dtype=np.bool_), 1.0
+    _, number = np.unique(groups, return_inverse=True)
+    share = MOST_ROWS / len(groups)
+    chosen = chance.random(number.max() + 1) < share
+    return chosen[number], float(chosen.mean() ** 0.5)
+
+
+def rounds(groups: Groups, chance: np.random.Generator) -> Iterator[Floats]:
+    """Yield the weights of each row in each round of a Poisson bootstrap over groups."""
+    _, number = np.unique(groups, return_inverse=True)
+    most = int(number.max()) + 1
+    for _ in range(ROUNDS):
+        yield chance.poisson(1.0, most)[number].astype(np.float64)
+
+
+def interval(value: float, draws: Sequence[float], scale: float = 1.0, least: float = 0.0) -> Metric:
+    """Return the percentile interval of `draws`, moved so that its middle is `value` and narrowed by `scale`.
+
+    Moved, because some metrics (calibration error) are larger on every redrawn set than on the rows themselves. The low end is
+    not below `least`, the smallest value there is.
+    """
     if not draws:
         return Metric(value=value, low=value, high=value)
-    middle = float(np.median(draws))
-    low, high = (value + (float(np.quantile(draws, q)) - middle) * scale for q in (0.025, 0.975))
-    return Metric(value=value, low=low, high=high)
+    low, middle, high = np.quantile(draws, [_LOW, 0.5, _HIGH])
+    return Metric(
+        value=value, low=float(max(least, value + (low - middle) * scale)), high=float(value + (high - middle) * scale)
+    )

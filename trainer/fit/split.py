@@ -11,28 +11,36 @@ import polars as pl
 from trainer.errors import FitError
 
 TEST_SHARE = 0.2
-CALIBRATION_SHARE = 0.2
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """Boundaries in time: train [train_from, train_until), of which calibration takes the last part, test [test_from, end).
+    """Boundaries in time: train [train_from, train_until), test [test_from, test_until).
 
     A payment belongs to where its first attempt lies, so that no try of a payment teaches about another try of it.
     """
 
     train_from: datetime
-    calibrate_from: datetime
     train_until: datetime
     test_from: datetime
     test_until: datetime
 
-    def parts(self, started_at: pl.Expr) -> pl.Expr:
-        """Return "train", "calibrate", "test" or null for payments that started at `started_at`."""
+    def parts(self, started_at: pl.Expr, answered_at: pl.Expr | None = None) -> pl.Expr:
+        """Return "train", "test" or null.
+
+        Parameters
+        ----------
+        started_at
+            When the payment's first attempt was.
+        answered_at
+            When the row's label became known: from `test_from` on it is too late to learn from (a retry days later, say).
+            Without it labels may be later than the test; the caller then answers for that.
+        """
+        learnt = (started_at >= self.train_from) & (started_at < self.train_until)
+        if answered_at is not None:
+            learnt &= answered_at < self.test_from
         return (
-            pl.when((started_at >= self.train_from) & (started_at < self.calibrate_from))
+            pl.when(learnt)
             .then(pl.lit("train"))
-            .when((started_at >= self.calibrate_from) & (started_at < self.train_until))
-            .then(pl.lit("calibrate"))
             .when((started_at >= self.test_from) & (started_at < self.test_until))
             .then(pl.lit("test"))
         )
@@ -65,5 +73,4 @@ def split(
             f"{test_from.isoformat()}, {end.isoformat()}"
         )
         raise FitError(msg)
-    calibrate = until - (until - begin) * CALIBRATION_SHARE
-    return Split(train_from=begin, calibrate_from=calibrate, train_until=until, test_from=test_from, test_until=end)
+    return Split(train_from=begin, train_until=until, test_from=test_from, test_until=end)

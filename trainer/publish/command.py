@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from contracts.bundle import Evaluation
+from contracts.bundle import Evaluation, Metric
 from trainer.publish import shelf
 
 
@@ -48,7 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _value(evaluation: Evaluation | None, name: str) -> str:
     if evaluation is None:
         return "-"
-    metric = evaluation.metrics[name]
+    return _metric(evaluation.metrics[name])
+
+
+def _metric(metric: Metric) -> str:
     return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
 
 
@@ -67,11 +70,23 @@ def show(folder: Path, version: str) -> None:
         if entry.untrained_because is not None:
             print(f"  {name:<9} prior {entry.prior:.4f}: {entry.untrained_because}")
             continue
+        if entry.evaluation is None:
+            print(f"  {name:<9} not judged: the test window has no rows of both classes")
+            continue
         rows = [("model", entry.evaluation), *entry.baselines.items()]
         for label, evaluation in rows:
             print(
                 f"  {name:<9} {label:<10} AUC {_value(evaluation, 'auc')}  AP {_value(evaluation, 'average_precision')}  "
                 f"log loss {_value(evaluation, 'log_loss')}  ECE {_value(evaluation, 'ece')}"
+            )
+        if (worth := entry.policy_value) is not None:
+            print(
+                f"  {name:<9} {'off policy':<10} approvals {_metric(worth.value)} by the model, {_metric(worth.logged)} as "
+                f"routed, difference {_metric(worth.gain)}"
+            )
+            print(
+                f"  {name:<9} {'':<10} {worth.reading} ({worth.matched:,} of {worth.rows:,} first attempts alike, effective "
+                f"{worth.effective:,.0f}, weights up to {worth.clip:.0f}: {worth.clipped:,} clipped)"
             )
     for note in manifest.notes:
         print(f"  note: {note}")

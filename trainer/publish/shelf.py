@@ -38,6 +38,24 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def prepare(shelf: Path) -> None:
+    """Make sure that bundles can be put on this shelf, before hours go into making one.
+
+    Raises
+    ------
+    BundleError
+        When it is not a folder, or cannot be written.
+    """
+    probe = shelf / f".probe.{os.getpid()}"
+    try:
+        shelf.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        msg = f"bundles cannot be written to {shelf}: {error.strerror or error}"
+        raise BundleError(msg) from error
+
+
 def publish(shelf: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
     """Write a bundle and return its folder. It is there whole, or not at all.
 
@@ -52,10 +70,13 @@ def publish(shelf: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path
         msg = f"a bundle {manifest.version} is on the shelf {shelf} already; bundles are never overwritten"
         raise BundleError(msg)
     try:
+        # A process of this number that was killed may have left its own.
+        shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         for name, content in files.items():
             _write(scratch / name, content)
         _write(scratch / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        _sync_folder(scratch)
         scratch.rename(target)
         _sync_folder(shelf)
     except OSError as error:
@@ -74,6 +95,9 @@ def read(shelf: Path, version: str) -> Manifest:
         When there is none, or it cannot be read.
     """
     path = shelf / version / MANIFEST
+    if not version or Path(version).name != version:
+        msg = f"expected a version in {shelf}, got {version!r}; there are: {', '.join(versions(shelf)) or 'none'}"
+        raise BundleError(msg)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
@@ -129,23 +153,41 @@ def activate(shelf: Path, version: str, *, act: str = "activate") -> None:
     """
     verify(shelf, version)
     scratch = shelf / f".{ACTIVE}.{os.getpid()}"
-    _write(scratch, f"{version}\n".encode())
-    scratch.replace(shelf / ACTIVE)
     line = msgspec.json.encode(Activation(version=version, at=datetime.now(UTC), act=act)) + b"\n"
-    with (shelf / ACTIVATIONS).open("ab") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-    _sync_folder(shelf)
+    try:
+        _write(scratch, f"{version}\n".encode())
+        # Remembered first: killed in between, a rollback goes back to what is active anyway, never past it.
+        with (shelf / ACTIVATIONS).open("ab") as file:
+            # A line that a crash tore must not swallow this one.
+            file.write(b"\n" + line if _torn(shelf / ACTIVATIONS) else line)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(shelf / ACTIVE)
+        _sync_folder(shelf)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        msg = f"bundle {version} cannot be activated in {shelf}: {error.strerror or error}"
+        raise BundleError(msg) from error
 
 
 def activations(shelf: Path) -> list[Activation]:
-    """Return every activation, oldest first."""
+    """Return every activation, oldest first; a line that a crash tore is none."""
     try:
         lines = (shelf / ACTIVATIONS).read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(line, type=Activation) for line in lines if line]
+    found = []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=Activation))
+        except msgspec.DecodeError:
+            continue
+    return found
+
+
+def _torn(path: Path) -> bool:
+    content = path.read_bytes()
+    return bool(content) and not content.endswith(b"\n")
 
 
 def rollback(shelf: Path) -> str:
@@ -161,7 +203,10 @@ def rollback(shelf: Path) -> str:
     stack: list[str] = []
     for activation in activations(shelf):
         if activation.act == "rollback":
-            stack.pop()
+            # Back on the version it names; a line may be missing.
+            while stack and stack[-1] != activation.version:
+                stack.pop()
+            stack = stack or [activation.version]
         elif not stack or stack[-1] != activation.version:
             stack.append(activation.version)
     if len(stack) < 2:
