@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,3 +149,19 @@ def retry(processor: str, response_code: str | None = None, **fields: Any) -> Re
     decline = {name: fields.pop(name) for name in known if name in fields}
     decline |= {"processor": processor, "response_code": response_code}
     return msgspec.convert({**PAYMENT, **fields, "decline": decline}, RetryRequest)
+
+
+Story = Callable[[Parts], Awaitable[None]]
+Tell = Callable[[Story], None]
+
+
+async def act(
+    story: Story, shelf: Path, folder: Path, store: str | FeatureStore = "memory://", timeout_ms: float = 10.0
+) -> None:
+    """Tell a story to a service over `shelf`, whose journal is in ``folder/journal``."""
+    async with serving(shelf, folder / "journal", store, timeout_ms=timeout_ms) as parts:
+        await story(parts)
+
+
+def is_probability(p: float) -> bool:
+    return 0.0 < p < 1.0

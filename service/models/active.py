@@ -58,15 +58,17 @@ class ActiveBundles:
 
     async def refresh(self) -> None:
         """Look at the pointer; load, verify and swap when it names another bundle. Decisions go on meanwhile."""
-        version = self._pointer()
+        # In a thread: the shelf may lie on a network that hangs, and then nobody but this look is to wait for it.
+        version, wrong = await asyncio.to_thread(_pointed_to, self._shelf)
         if version is None:
+            self._failing = wrong
             return
         if self._bundle is not None and version == self._bundle.manifest.version:
             self._failing = None
             self._refused = None
             return
         folder = self._shelf / version
-        stamp = (version, _marks(folder))
+        stamp = (version, await asyncio.to_thread(_marks, folder))
         if stamp == self._refused:
             return
         try:
@@ -84,23 +86,22 @@ class ActiveBundles:
         self._failing = None
         self._refused = None
 
-    def _pointer(self) -> str | None:
-        """Return the version pointed to; None, saying why in `failing`, when there is none that could be."""
-        pointer = self._shelf / POINTER
-        try:
-            version = pointer.read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            self._failing = f"no bundle has been activated in {self._shelf}"
-        except (OSError, UnicodeDecodeError) as error:
-            self._failing = f"the pointer {pointer} cannot be read: {type(error).__name__}"
-        else:
-            if _is_name(version):
-                return version
-            self._failing = f"the pointer {pointer} does not name a bundle of its shelf"
-        return None
-
 
 _Marks = tuple[tuple[str, int, int], ...]
+
+
+def _pointed_to(shelf: Path) -> tuple[str | None, str | None]:
+    """Return the version pointed to, or why there is none that could be."""
+    pointer = shelf / POINTER
+    try:
+        version = pointer.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None, f"no bundle has been activated in {shelf}"
+    except (OSError, UnicodeDecodeError) as error:
+        return None, f"the pointer {pointer} cannot be read: {type(error).__name__}"
+    if not _is_name(version):
+        return None, f"the pointer {pointer} does not name a bundle of its shelf"
+    return version, None
 
 
 def _is_name(version: str) -> bool:

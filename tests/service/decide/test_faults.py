@@ -1,0 +1,250 @@
+"""A decision whose models, store or journal fail: an answer all the same, which says so."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contracts.decision import Decision
+from features.assemble import Matrix
+from service.errors import StoreUnavailable
+from service.journal.sqlite import SqliteJournal
+from service.store.memory import MemoryStore
+from tests.parts import (
+    Parts,
+    Tell,
+    act,
+    activate,
+    add_bundle,
+    auth,
+    is_probability,
+    retry,
+    routing,
+    serving,
+    soon,
+    without,
+)
+from tests.servers import RedisServer
+
+BUDGET = 0.045
+
+
+def answering(parts: Parts, model: str, answer: Callable[[int], Any]) -> None:
+    """Let the graph of a model answer `answer(rows)` from now on."""
+
+    def run(_names: Any, inputs: dict[str, Matrix]) -> list[Any]:
+        return [answer(len(inputs["rows"]))]
+
+    parts.bundle.scorer._models[model]._run = run
+
+
+def broken(_rows: int) -> Any:
+    raise RuntimeError("a kernel failed")
+
+
+# Models that fail
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        broken,
+        lambda rows: np.full(rows, np.nan, dtype=np.float32),
+        lambda rows: np.full(rows, np.inf, dtype=np.float32),
+        lambda rows: np.full(rows, 1.0001, dtype=np.float32),
+        lambda rows: np.full(rows, -0.1, dtype=np.float32),
+        lambda rows: np.full(rows + 1, 0.5, dtype=np.float32),
+        lambda rows: np.full((rows, 2), 0.5, dtype=np.float32),
+        lambda rows: None,
+    ],
+    ids=["raises", "nan", "inf", "above one", "below zero", "a row too many", "two columns", "nothing"],
+)
+def test_a_model_that_fails_is_answered_by_its_prior(answer: Callable[[int], Any], tell_memory: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        for model in ("approval", "risk", "routing", "retry"):
+            answering(parts, model, answer)
+        priors = parts.bundle.scorer.prior
+        decided = await parts.decide.auth(auth(), deadline=soon())
+        assert decided.degraded == ("model:approval_failed", "model:risk_failed")
+        assert decided.risk_score == priors("risk")
+        for one in decided.ranking:
+            assert one.approval_probability == priors("approval", f"{one.processor}|visa", one.processor)
+        sent = await parts.decide.routing(routing(), deadline=soon())
+        assert sent.degraded == ("model:routing_failed", "model:risk_failed")
+        again = await parts.decide.retry(retry("atlas", "91"), deadline=soon())
+        assert again.degraded == ("model:retry_failed",)
+        assert again.success_probability == priors("retry", "visa|91")
+
+    tell_memory(story)
+
+
+def test_one_model_that_fails_leaves_the_others_to_answer(tell_memory: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        well = await parts.decide.auth(auth(payment_id="well"), deadline=soon())
+        answering(parts, "risk", broken)
+        ill = await parts.decide.auth(
+            auth(payment_id="ill", card_token="another", merchant_id="another"), deadline=soon()
+        )
+        assert ill.degraded == ("model:risk_failed",)
+        assert [one.approval_probability for one in ill.ranking] != []
+        assert {one.processor for one in ill.ranking} == {one.processor for one in well.ranking}
+
+    tell_memory(story)
+
+
+def test_an_untrained_model_is_its_prior_and_nothing_is_degraded(bundle_shelf: Path, tmp_path: Path) -> None:
+    add_bundle(tmp_path / "shelf", bundle_shelf, "untrained", without("approval", "risk", "routing", "retry"))
+    activate(tmp_path / "shelf", "untrained")
+
+    async def story(parts: Parts) -> None:
+        priors = parts.bundle.scorer.prior
+        decided = await parts.decide.auth(auth(), deadline=soon())
+        assert decided.degraded == ()
+        assert decided.risk_score == priors("risk")
+        assert {one.processor: one.approval_probability for one in decided.ranking} == {
+            name: priors("approval", f"{name}|visa", name) for name in parts.bundle.processors
+        }
+        again = await parts.decide.retry(retry("atlas", "51"), deadline=soon())
+        assert again.degraded == ()
+        assert again.success_probability == priors("retry", "visa|51")
+
+    asyncio.run(act(story, tmp_path / "shelf", tmp_path))
+
+
+# A store that is late or gone
+
+
+async def timed(ask: Callable[[float], Awaitable[Decision]]) -> tuple[Decision, float]:
+    started = time.monotonic()
+    answer = await ask(started + BUDGET)
+    return answer, time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [("pause", "features:store_timeout"), ("kill", "features:store_unavailable")],
+)
+def test_a_store_that_is_late_or_gone_costs_features_and_no_answer(
+    fault: str, first: str, own_redis: RedisServer, bundle_shelf: Path, tmp_path: Path
+) -> None:
+    async def story(parts: Parts) -> None:
+        number = 0
+
+        async def ask(deadline: float) -> Decision:
+            nonlocal number
+            number += 1
+            return await parts.decide.auth(auth(payment_id=f"pay_{number}"), deadline=deadline)
+
+        assert (await ask(soon())).degraded == ()
+        await parts.decide.settle()
+        (own_redis.pause if fault == "pause" else own_redis.kill)()
+        answers = [await timed(ask) for _ in range(8)]
+        assert answers[0][0].degraded == (first,)
+        for answer, _ in answers:
+            assert len(answer.degraded) == 1
+            assert answer.degraded[0] in {"features:store_timeout", "features:store_unavailable"}
+            assert all(is_probability(one.approval_probability) for one in answer.ranking)
+        # Shared cores: the median keeps to the budget, and no answer waits for what hangs.
+        seconds = sorted(seconds for _, seconds in answers)
+        assert seconds[4] < BUDGET
+        assert seconds[-1] < 0.5
+        (own_redis.resume if fault == "pause" else own_redis.start)()
+        until = time.monotonic() + 5
+        while (answer := await ask(soon())).degraded:
+            assert time.monotonic() < until, answer.degraded
+            await asyncio.sleep(0.05)
+        # Every answer is in the journal, the degraded ones too.
+        assert len(parts.journal.events()) == number
+
+    asyncio.run(act(story, bundle_shelf, tmp_path, own_redis.url))
+
+
+def test_an_answer_comes_even_when_the_store_took_all_the_time_there_was(
+    own_redis: RedisServer, bundle_shelf: Path, tmp_path: Path
+) -> None:
+    async def story(parts: Parts) -> None:
+        await parts.decide.auth(auth(payment_id="warm"), deadline=soon())
+        own_redis.pause()
+        started = time.monotonic()
+        answer = await parts.decide.auth(auth(), deadline=started + 0.005)
+        assert time.monotonic() - started < 0.5
+        assert "features:store_timeout" in answer.degraded
+        assert answer.processor is not None
+
+    asyncio.run(act(story, bundle_shelf, tmp_path, own_redis.url, timeout_ms=1000.0))
+    own_redis.resume()
+
+
+class HalfStore(MemoryStore):
+    """A store that reads, and cannot write."""
+
+    async def decided(self, *_: Any, **__: Any) -> bool:
+        raise StoreUnavailable("it is read only")
+
+    async def remember(self, *_: Any, **__: Any) -> None:
+        raise OSError("a bug")
+
+
+def test_a_write_that_fails_behind_an_answer_is_logged_once_and_changes_nothing(
+    bundle_shelf: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(parts: Parts) -> None:
+        for number in range(5):
+            answer = await parts.decide.auth(auth(payment_id=f"pay_{number}"), deadline=soon())
+            assert answer.degraded == ()
+            again = await parts.decide.retry(retry("atlas", "91"), deadline=soon())
+            assert again.degraded == ()
+        await parts.decide.settle()
+
+    asyncio.run(act(story, bundle_shelf, tmp_path, HalfStore()))
+    said = [record.getMessage() for record in caplog.records if record.name == "service.decide"]
+    assert sorted(said) == sorted({*said})
+    assert "an attempt was decided but not counted: the store is unavailable: it is read only" in said
+
+
+# A journal that fails
+
+
+def test_an_answer_that_could_not_be_kept_says_so(bundle_shelf: Path, tmp_path: Path) -> None:
+    """A full disk: the journal's file may not grow any more."""
+
+    async def story() -> None:
+        full = SqliteJournal(tmp_path / "journal", max_pages=12)
+        async with serving(bundle_shelf, tmp_path, journal=full) as parts:
+            said = [
+                (await parts.decide.auth(auth(payment_id=f"pay_{number}"), deadline=soon())).degraded
+                for number in range(30)
+            ]
+            assert said[0] == ()
+            assert said[-1] == ("journal",)
+            assert set(said) == {(), ("journal",)}
+            assert (await parts.decide.routing(routing(), deadline=soon())).degraded == ("journal",)
+            assert (await parts.decide.retry(retry("atlas", "91"), deadline=soon())).degraded == ("journal",)
+            assert len(parts.journal.events()) == said.count(())
+
+    asyncio.run(story())
+
+
+def test_an_answer_does_not_wait_for_a_journal_that_hangs(tell_memory: Tell, tmp_path: Path) -> None:
+    """Somebody holds the file's lock: the writer waits for it, the answer does not, and the event is kept in the end."""
+
+    async def story(parts: Parts) -> None:
+        await parts.decide.auth(auth(payment_id="warm"), deadline=soon())
+        holder = sqlite3.connect(tmp_path / "journal" / "events.sqlite", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        answer, seconds = await timed(lambda deadline: parts.decide.auth(auth(), deadline=deadline))
+        assert answer.degraded == ("journal",)
+        assert seconds < 0.5
+        holder.execute("ROLLBACK")
+        holder.close()
+        until = time.monotonic() + 10
+        while await parts.journal.find(answer.decision_id) is None:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.02)
+
+    tell_memory(story)

@@ -1,0 +1,206 @@
+"""What a decision says of what was never seen, and to a question that was asked before."""
+
+import asyncio
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.decision import Decision, RetryDecision
+from tests.parts import (
+    Parts,
+    Tell,
+    act,
+    activate,
+    add_bundle,
+    auth,
+    exploring,
+    is_probability,
+    retry,
+    routing,
+    soon,
+)
+
+# What was never seen
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"card_bin": "999999"},
+        {"card_bin": None},
+        {"processors": ["nobody", "noone"]},
+        {"card_network": "orbit"},
+        {"merchant_id": "a shop of tomorrow"},
+        {"issuer_country": "AQ"},
+        {"currency": "KWD", "amount_minor": 1},
+        {"currency": "UYW", "amount_minor": 1_000_000_000_000},
+        {"currency": "JPY", "amount_minor": 0},
+        {"channel": "pigeon", "card_funding": "barter", "cvv_result": "Q", "avs_result": "Q"},
+    ],
+    ids=str,
+)
+def test_what_was_never_seen_is_answered_from_priors(unknown: dict[str, Any], tell_memory: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        answer = await parts.decide.auth(auth(**unknown), deadline=soon())
+        assert answer.degraded == ()
+        assert 0.0 <= answer.risk_score < 1.0
+        names = unknown.get("processors") or list(parts.bundle.processors)
+        assert sorted(one.processor for one in answer.ranking) == sorted(names)
+        assert all(is_probability(one.approval_probability) for one in answer.ranking)
+        sent = await parts.decide.routing(routing(**unknown), deadline=soon())
+        assert sent.processor in names
+        again = await parts.decide.retry(retry(names[0], "91", **unknown), deadline=soon())
+        assert 0.0 <= again.success_probability < 1.0
+
+    tell_memory(story)
+
+
+def test_without_candidates_the_bundle_s_processors_are_asked_about(tell: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        answer = await parts.decide.auth(auth(), deadline=soon())
+        assert {one.processor for one in answer.ranking} == set(parts.bundle.processors)
+        assert answer.processor in parts.bundle.processors
+        event = await parts.journal.find(answer.decision_id)
+        assert event is not None
+        assert event.vectors is not None
+        assert event.vectors.processors == parts.bundle.processors
+        assert event.request.processors == ()
+
+    tell(story)
+
+
+def test_the_candidates_of_the_request_are_the_only_ones(tell: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        answer = await parts.decide.routing(routing(processors=["harbor", "nobody"]), deadline=soon())
+        assert {one.processor for one in answer.ranking} == {"harbor", "nobody"}
+
+    tell(story)
+
+
+# The same question
+
+
+@pytest.mark.parametrize("share", [0.01, 1.0])
+def test_the_same_question_has_the_same_answer(share: float, bundle_shelf: Path, tmp_path: Path) -> None:
+    add_bundle(tmp_path / "shelf", bundle_shelf, "exploring", exploring(share))
+    activate(tmp_path / "shelf", "exploring")
+
+    async def story(parts: Parts) -> None:
+        explored = 0
+        for number in range(60):
+            # One card each: what the attempt itself adds to the state must not change the answer about it.
+            asked = auth(payment_id=f"pay_{number}", card_token=f"tok_{number}")
+            first = await parts.decide.auth(asked, deadline=soon())
+            await parts.decide.settle()
+            second = await parts.decide.auth(asked, deadline=soon())
+            assert second.processor == first.processor
+            assert second.ranking == first.ranking
+            assert second.risk_score == first.risk_score
+            explored += first.processor != first.ranking[0].processor
+        assert explored > 10 if share == 1.0 else explored < 10
+
+    asyncio.run(act(story, tmp_path / "shelf", tmp_path))
+
+
+def test_another_question_about_the_same_attempt_has_an_answer_of_its_own(tell: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        first = await parts.decide.auth(auth(), deadline=soon())
+        await parts.decide.settle()
+        dearer = await parts.decide.auth(auth(amount_minor=9990), deadline=soon())
+        await parts.decide.settle()
+        sent = await parts.decide.routing(routing(), deadline=soon())
+        assert len({first.decision_id, dearer.decision_id, sent.decision_id}) == 3
+        assert [type(event).__name__ for _, event in parts.journal.events()] == [
+            "AuthDecided",
+            "AuthDecided",
+            "RoutingDecided",
+        ]
+
+    tell(story)
+
+
+def test_the_same_question_is_answered_anew_when_the_journal_cannot_be_read(tell_memory: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        first = await parts.decide.auth(auth(), deadline=soon())
+        await parts.decide.settle()
+        await parts.journal.close()
+        second = await parts.decide.auth(auth(), deadline=soon())
+        assert second.decision_id != first.decision_id
+        assert second.degraded == ("journal",)
+
+    tell_memory(story)
+
+
+# Whatever the contract allows
+
+
+def maybe(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([None, *values])
+
+
+MOMENTS = maybe(
+    "1970-01-01T00:00:00Z",
+    "1970-01-01T00:00:00+14:00",
+    "2199-12-31T23:59:59Z",
+    datetime.now(UTC) - timedelta(days=20),
+    datetime.now(UTC) - timedelta(seconds=30),
+)
+QUESTIONS = st.fixed_dictionaries(
+    {
+        "payment_id": st.sampled_from(["pay_1", "pay_2", "ü|:"]),
+        "attempt": st.sampled_from([1, 2, 1000]),
+        "occurred_at": MOMENTS,
+        "merchant_id": st.sampled_from(["shop_1", "a|b"]),
+        "amount_minor": st.sampled_from([0, 1, 2999, 10**12]),
+        "currency": st.sampled_from(["EUR", "JPY", "KWD", "UYW"]),
+        "card_bin": maybe("411111", "00000000"),
+        "card_network": st.sampled_from(["visa", "mastercard", "amex", "orbit"]),
+        "issuer_country": st.sampled_from(["DE", "US", "BR", "AQ"]),
+        "merchant_country": maybe("DE", "US"),
+        "uses_3ds": maybe(True, False),
+        "initiator": maybe("customer", "merchant"),
+        "fraud_score": maybe(0.0, 1.0, 1e-300),
+        "cvv_result": maybe("M", "Z"),
+        "processors": st.sampled_from([(), ("atlas",), ("nobody",), tuple(f"p{number}" for number in range(16))]),
+    }
+)
+DECLINES = st.fixed_dictionaries(
+    {
+        "processor": st.sampled_from(["atlas", "nobody"]),
+        "response_code": maybe("51", "54", "04", "91", "1A", "83", "zz"),
+        "advice_code": maybe("01", "02", "03", "24", "99"),
+        "decline_reason": maybe("timeout", "whatever"),
+        "declined_at": MOMENTS,
+    }
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.tuples(QUESTIONS, st.none() | DECLINES | st.just("routing")), min_size=5, max_size=40))
+def test_every_question_within_the_contract_is_answered(bundle_shelf: Path, asked: list[tuple[Any, Any]]) -> None:
+    async def story(parts: Parts) -> None:
+        for payment, decline in asked:
+            answer: Decision | RetryDecision
+            if decline is None:
+                answer = await parts.decide.auth(auth(**payment), deadline=soon())
+            elif decline == "routing":
+                answer = await parts.decide.routing(routing(**payment), deadline=soon())
+            else:
+                answer = await parts.decide.retry(retry(**{**payment, **decline}), deadline=soon())
+            assert set(answer.degraded) <= {"clock:occurred_in_future"}
+            assert msgspec.json.decode(msgspec.json.encode(answer), type=type(answer)) == answer
+            if isinstance(answer, Decision):
+                assert 0.0 <= answer.risk_score <= 1.0
+                assert all(0.0 <= one.approval_probability <= 1.0 for one in answer.ranking)
+                assert sum(one.propensity for one in answer.ranking) == pytest.approx(1.0)
+            else:
+                assert 0.0 <= answer.success_probability <= 1.0
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(act(story, bundle_shelf, Path(folder)))

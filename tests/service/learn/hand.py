@@ -1,0 +1,73 @@
+"""State made by hand of the features' own increments, and questions and outcomes to compare it with."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from contracts.decision import Decision
+from contracts.outcome import Outcome
+from contracts.payment import Payment
+from features.increment import Increment
+from features.layout import INDEX, LAYOUTS
+from features.state import View, add
+from service.store.base import StateKeys
+from tests.parts import Parts, auth, soon
+
+START = datetime.now(UTC) - timedelta(hours=30)
+KINDS = ("card", "merchant", "bin", "issuer", "processor")
+
+
+class ByHand:
+    """State as `features.state` makes it of increments, one after the other."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[tuple[str, str], bytes] = {}
+
+    def add(self, payment: Payment, processor: str | None, increment: Increment) -> None:
+        keys = (payment.card_token, payment.merchant_id, payment.card_bin, payment.issuer_country, processor)
+        for kind, key in zip(KINDS, keys, strict=True):
+            if key is not None:
+                self.blobs[kind, key] = add(LAYOUTS[kind], self.blobs.get((kind, key)), increment)
+
+    async def is_in(self, parts: Parts) -> None:
+        """Compare with the store, entity by entity, byte by byte."""
+        await parts.decide.settle()
+        assert self.blobs
+        for (kind, key), blob in self.blobs.items():
+            assert await state(parts, kind, key) == blob, (kind, key, totals(blob, kind))
+
+
+async def state(parts: Parts, kind: str, key: str) -> bytes | None:
+    if kind == "processor":
+        return (await parts.store.read(StateKeys(processors=(key,)))).processors[0]
+    blob: bytes | None = getattr(await parts.store.read(StateKeys(**{kind: key})), kind)
+    return blob
+
+
+def totals(blob: bytes | None, kind: str = "card") -> dict[str, int]:
+    """Return the sums of all time that are not zero."""
+    if blob is None:
+        return {}
+    view = View(LAYOUTS[kind], blob)
+    return {name: view.totals[place] for name, place in INDEX.items() if view.totals[place]}
+
+
+async def ask(parts: Parts, number: int = 1, *, at: datetime = START, **fields: Any) -> tuple[Payment, Decision]:
+    question = auth(payment_id=f"pay_{number}", occurred_at=at, amount_minor=1000 + number, **fields)
+    return question, await parts.decide.auth(question, deadline=soon())
+
+
+def settled(payment: str = "pay_1", status: str | None = "approved", **fields: Any) -> Outcome:
+    given = {"payment_id": payment, "status": status, "occurred_at": START + timedelta(seconds=3), **fields}
+    return msgspec.convert(given, Outcome)
+
+
+async def report(parts: Parts, *outcomes: Outcome) -> tuple[str, ...]:
+    receipt = await parts.learn.report(outcomes)
+    assert receipt.degraded == ()
+    return receipt.results
+
+
+async def noted(parts: Parts, payment: str = "pay_1", attempt: int = 1) -> list[str]:
+    return [event.result for event in await parts.journal.outcomes_of(payment, attempt)]
