@@ -45,4 +45,4 @@ def bundle_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Here: it loads polars and scikit-learn, which most tests do without.
     from benchmarks.material import make_shelf
 
-    return make_shelf(tmp_path_factory.mktemp("bundles"), payments=20_000, max_rows=1_500)
+    return make_shelf(tmp_path_factory.mktemp("bundles"), payments=20_000, max_rows=8_000)
