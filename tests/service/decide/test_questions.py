@@ -49,7 +49,7 @@ def test_what_was_never_seen_is_answered_from_priors(unknown: dict[str, Any], te
     async def story(parts: Parts) -> None:
         answer = await parts.decide.auth(auth(**unknown), deadline=soon())
         assert answer.degraded == ()
-        assert 0.0 <= answer.risk_score < 1.0
+        assert is_probability(answer.risk_score)
         names = unknown.get("processors") or list(parts.bundle.processors)
         assert sorted(one.processor for one in answer.ranking) == sorted(names)
         assert all(is_probability(one.approval_probability) for one in answer.ranking)
