@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.process import free_port, is_free, running
+from benchmarks.processes import free_port, is_free, running
 from contracts.bundle import Evaluation, Manifest
 from features.clock import micros
 from trainer import history as canonical

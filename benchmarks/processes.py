@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
@@ -27,6 +27,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of loopback."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def cores() -> tuple[set[int], set[int]]:
@@ -54,15 +65,25 @@ class Process:
         Variables beside those of this process; ``POINTSMAN_`` variables of this process are not passed on.
     wanted
         Cores to keep it to; none leaves it alone.
+    log
+        File that takes what it writes; without one its standard error is this process's.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str] | None = None, wanted: set[int] | None = None
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        wanted: set[int] | None = None,
+        log: Path | None = None,
     ) -> None:
+        self._log = log
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
         variables = {**inherited, **(environment or {})}
         # Nobody but this module's callers chooses the command.
-        self._process = subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL)  # noqa: S603
+        with contextlib.ExitStack() as files:
+            output = subprocess.DEVNULL if log is None else files.enter_context(log.open("ab"))
+            errors = None if log is None else subprocess.STDOUT
+            self._process = subprocess.Popen(command, env=variables, stdout=output, stderr=errors)  # noqa: S603
         # Threads started from here on stay on these cores too.
         keep_to(self._process.pid, wanted or set())
 
@@ -72,10 +93,16 @@ class Process:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def check(self) -> None:
-        """Raise ``RuntimeError`` when the process has ended by itself."""
+        """Raise ``RuntimeError``, with its last words where they were kept, when the process has ended by itself."""
         if self._process.poll() is not None:
-            msg = f"{self._process.args!r} ended by itself with code {self._process.returncode}"
+            words = "" if self._log is None else f"; it wrote: {self._log.read_text(errors='replace')[-2000:]}"
+            msg = f"{self._process.args!r} ended by itself with code {self._process.returncode}{words}"
             raise RuntimeError(msg)
 
     def stop(self) -> None:
@@ -92,9 +119,15 @@ class WebServer(Process):
     """A process that answers HTTP, ready when ``path`` answers with a status of 2xx."""
 
     def __init__(
-        self, module: str, port: int, path: str, environment: Mapping[str, str], wanted: set[int] | None = None
+        self,
+        module: str,
+        port: int,
+        path: str,
+        environment: Mapping[str, str],
+        wanted: set[int] | None = None,
+        log: Path | None = None,
     ) -> None:
-        super().__init__([sys.executable, "-m", module], environment, wanted)
+        super().__init__([sys.executable, "-m", module], environment, wanted, log)
         self.url = f"http://127.0.0.1:{port}"
         until = time.monotonic() + START_SECONDS
         while True:
@@ -103,7 +136,7 @@ class WebServer(Process):
                     return
             except OSError as error:
                 self._give_up(until, error)
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def _give_up(self, until: float, error: OSError) -> None:
         self.check()
@@ -127,6 +160,15 @@ def service(shelf: Path, store: str, journal: str, sync: str, wanted: set[int] |
     }
     environment = {f"POINTSMAN_{name}": value for name, value in variables.items()}
     return WebServer("service", port, "/health/ready", environment, wanted)
+
+
+@contextlib.contextmanager
+def running(settings: Mapping[str, str], *, log: Path, port: int | None = None) -> Iterator[tuple[str, int]]:
+    """Start a service with these ``POINTSMAN_`` settings; yield its URL and process id once it is ready, then stop it."""
+    port = port or free_port()
+    environment = {**settings, "POINTSMAN_HOST": "127.0.0.1", "POINTSMAN_PORT": str(port)}
+    with WebServer("service", port, "/health/ready", environment, log=log) as server:
+        yield server.url, server.pid
 
 
 def floor(wanted: set[int] | None = None) -> WebServer:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.process import running
+from benchmarks.processes import running
 from contracts.bundle import Manifest
 from features.catalog import CATALOG
 from features.clock import micros

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.process import running
+from benchmarks.processes import running
 from contracts.bundle import Manifest
 from features.assemble import WIDTH
 from features.catalog import FINGERPRINT, POSITION
