@@ -12,7 +12,11 @@ from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
 
 
 class LoggedVectors(Record, frozen=True, kw_only=True):
-    """The float32 rows the models saw, little endian, row major: `rows` x the catalog's length."""
+    """The float32 rows of the candidates at the moment of the decision, little endian, row major.
+
+    One row per processor, as long as the catalog's payment and candidate features; a retry's rows per wait follow from
+    these and the answer's moment.
+    """
 
     fingerprint: str
     processors: tuple[str, ...]

@@ -121,14 +121,16 @@ class Learn:
         except StoreError as error:
             return error
         record = None if found is None else decode(found)
-        if record is None and outcome.decision_id is not None:
-            record = await self._from_journal(outcome.decision_id)
-        return record
+        return record if record is not None else await self._from_journal(outcome)
 
-    async def _from_journal(self, decision_id: str) -> DecisionRecord | None:
-        """Return the record of a decision that the store has forgotten."""
+    async def _from_journal(self, outcome: Outcome) -> DecisionRecord | None:
+        """Return the record of a decision that the store has forgotten; a chargeback comes weeks after it has."""
         try:
-            event = await self._journal.find(decision_id)
+            event = None
+            if outcome.decision_id is not None:
+                event = await self._journal.find(outcome.decision_id)
+            if event is None:
+                event = await self._journal.find_attempt(outcome.payment_id, outcome.attempt)
         except JournalUnavailable as error:
             log.warning("an outcome could not be matched: %s", error)
             return None

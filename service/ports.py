@@ -67,6 +67,10 @@ class Journal(Protocol):
         """Return the latest decision event of an id."""
         ...
 
+    async def find_attempt(self, payment_id: str, attempt: int) -> DecisionMade | None:
+        """Return the latest decision about an attempt: its own, else the retry decision that planned it."""
+        ...
+
     async def outcomes_of(self, payment_id: str, attempt: int) -> list[OutcomeSettled]:
         """Return the outcomes reported for one attempt, in order of their arrival."""
         ...

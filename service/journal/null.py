@@ -18,6 +18,10 @@ class NullJournal:
         """Return None: nothing is kept."""
         return None
 
+    async def find_attempt(self, payment_id: str, attempt: int) -> DecisionMade | None:
+        """Return None: nothing is kept."""
+        return None
+
     async def outcomes_of(self, payment_id: str, attempt: int) -> list[OutcomeSettled]:
         """Return nothing: nothing is kept."""
         return []

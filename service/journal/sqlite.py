@@ -127,6 +127,16 @@ class SqliteJournal:
         """
         return await self._read(lambda connection: table.find(connection, decision_id))
 
+    async def find_attempt(self, payment_id: str, attempt: int) -> DecisionMade | None:
+        """Return the latest decision about an attempt: its own, else the retry decision that planned it.
+
+        Raises
+        ------
+        JournalUnavailable
+            When the file cannot be read.
+        """
+        return await self._read(lambda connection: table.find_attempt(connection, payment_id, attempt))
+
     async def outcomes_of(self, payment_id: str, attempt: int) -> list[OutcomeSettled]:
         """Return the outcomes reported for one attempt, in order of their arrival.
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from contracts.event import DecisionMade, JournalEvent, OutcomeSettled
+from contracts.event import DecisionMade, JournalEvent, OutcomeSettled, RetryDecided
 
 FILE: Final = "events.sqlite"
 LARGEST_INSERT: Final = 64
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS events (
     body        BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS decisions ON events (decision_id) WHERE type <> 'outcome_settled';
-CREATE INDEX IF NOT EXISTS outcomes ON events (payment_id, attempt) WHERE type = 'outcome_settled';
+CREATE INDEX IF NOT EXISTS attempts ON events (payment_id, attempt);
 """
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(JournalEvent).decode
@@ -152,6 +152,19 @@ def find(connection: sqlite3.Connection, decision_id: str) -> DecisionMade | Non
     ).fetchone()
     event = None if found is None else _DECODE(found[0])
     return None if isinstance(event, OutcomeSettled) else event
+
+
+def find_attempt(connection: sqlite3.Connection, payment_id: str, attempt: int) -> DecisionMade | None:
+    """Return the latest decision about an attempt: its own, else the retry decision that planned it."""
+    found = connection.execute(
+        "SELECT body FROM events WHERE payment_id = ?1 AND (attempt = ?2 AND type IN ('auth_decided', 'routing_decided')"
+        " OR attempt = ?2 - 1 AND type = 'retry_decided') ORDER BY attempt DESC, seq DESC LIMIT 1",
+        (payment_id, attempt),
+    ).fetchone()
+    event = None if found is None else _DECODE(found[0])
+    if isinstance(event, OutcomeSettled) or (isinstance(event, RetryDecided) and not event.answer.should_retry):
+        return None
+    return event
 
 
 def outcomes_of(connection: sqlite3.Connection, payment_id: str, attempt: int) -> list[OutcomeSettled]:

@@ -156,6 +156,15 @@ class FakeJournal:
                 return event
         return None
 
+    async def find_attempt(self, payment_id: str, attempt: int) -> DecisionMade | None:
+        for event in self.kept:
+            if not isinstance(event, OutcomeSettled) and (event.answer.payment_id, event.answer.attempt) == (
+                payment_id,
+                attempt,
+            ):
+                return event
+        return None
+
     async def outcomes_of(self, payment_id: str, attempt: int) -> list[OutcomeSettled]:
         return [
             event

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from features.clock import micros
-from features.increment import attempt_increment, result_increment
+from features.increment import attempt_increment, chargeback_increment, result_increment
 from features.layout import LAYOUTS
 from features.state import View
 from service.errors import StoreTimeout
@@ -45,6 +45,34 @@ def test_what_the_store_forgot_is_matched_through_the_journal(tell: Tell, store_
         hand.add(asked, answer.processor, attempt_increment(micros(START), asked.amount_minor))
         hand.add(asked, answer.processor, result_increment(micros(START + timedelta(seconds=3)), "approved"))
         await hand.is_in(parts)
+
+    tell(story)
+
+
+def test_a_chargeback_weeks_later_needs_no_decision_id(tell: Tell, store_url: str) -> None:
+    async def story(parts: Parts) -> None:
+        asked, answer = await ask(parts, at=START - timedelta(days=60))
+        await report(parts, settled(occurred_at=START - timedelta(days=60)))
+        await parts.decide.settle()
+        forget(parts, store_url)
+        assert await report(parts, settled(kind="chargeback", status=None, occurred_at=START)) == ("applied",)
+        hand = ByHand()
+        hand.add(asked, answer.processor, chargeback_increment(micros(START)))
+        await hand.is_in(parts)
+
+    tell(story)
+
+
+def test_a_forgotten_retry_is_found_by_the_attempt_it_planned(tell: Tell, store_url: str) -> None:
+    async def story(parts: Parts) -> None:
+        question = retry("atlas", "51", occurred_at=START, declined_at=START)
+        answer = await parts.decide.retry(question, deadline=soon())
+        assert answer.retry_at is not None
+        await parts.decide.settle()
+        forget(parts, store_url)
+        at = answer.retry_at + timedelta(seconds=5)
+        assert await report(parts, settled(attempt=2, occurred_at=at, status="declined")) == ("applied",)
+        assert await report(parts, settled(attempt=3, occurred_at=at, status="declined")) == ("kept",)
 
     tell(story)
 
@@ -89,8 +117,8 @@ def test_a_record_that_cannot_be_read_counts_as_forgotten(record: bytes, tell: T
         _, answer = await ask(parts)
         await parts.decide.settle()
         await parts.store.remember([by_attempt("pay_1", 1), f"i:{answer.decision_id}"], record, TTL_SECONDS)
-        assert await report(parts, settled()) == ("kept",)
         assert await report(parts, settled(decision_id=answer.decision_id)) == ("applied",)
+        assert await report(parts, settled()) == ("repeated",)
         # A question finds it too, and is answered anew.
         again = await parts.decide.auth(auth(occurred_at=START, amount_minor=1001), deadline=soon())
         assert again.decision_id != answer.decision_id
