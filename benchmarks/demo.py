@@ -61,6 +61,8 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="exit when done instead of serving until Ctrl-C")
     parser.add_argument("--port", type=int, default=PORT, help=f"port of the service (default {PORT}, or a free one)")
     arguments = parser.parse_args()
+    # Asked to end, it ends like Ctrl-C: the service it started must not outlive it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _demo(arguments.port, once=arguments.once)
     except TrainerError as error:
