@@ -20,7 +20,7 @@ EDGE = 1e-6
 
 LEAST_POSITIVES = 30
 
-FOLDS: Final = 5
+FOLDS: Final = 3
 FOLDS_OF_MANY: Final = 2
 MANY_ROWS: Final = 50_000
 """Above so many rows half of them teach nearly what all do, and two fits are enough."""
@@ -37,9 +37,7 @@ METHOD: Final[dict[ModelName, Literal["beta", "platt"]]] = {
 """A forest averages shares, which bends its two ends unlike: beta calibration. The others are logits already: Platt scaling."""
 
 
-def calibrate(
-    raw: Floats, labels: npt.NDArray[np.bool_], method: Literal["beta", "platt"] = "beta"
-) -> Calibration:
+def calibrate(raw: Floats, labels: npt.NDArray[np.bool_], method: Literal["beta", "platt"] = "beta") -> Calibration:
     """Return the scaling p = sigmoid(a ln(raw) - b ln(1 - raw) + c) that minimises log loss.
 
     Method "beta" leaves a and b free (Kull, Silva Filho and Flach 2017), "platt" holds them equal (Platt 1999). Neither is

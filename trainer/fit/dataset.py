@@ -192,9 +192,7 @@ def build(
             continue
         specs = [spec for spec in CATALOG if spec.name in set(inputs)]
         computed = _features(frames[name], history, encodings, specs)
-        parts[model] = {
-            part: _rows(computed.filter(pl.col("part") == part), specs) for part in ("train", "test")
-        }
+        parts[model] = {part: _rows(computed.filter(pl.col("part") == part), specs) for part in ("train", "test")}
     return Dataset(parts=parts, encodings=encodings)
 
 

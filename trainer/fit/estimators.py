@@ -56,10 +56,10 @@ class LogAndAbsence(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.ceiling_ = np.array([_ceiling(column[column > 0]) for column in features.T], dtype=np.float32)
         return self
 
-    def transform(self, features: Floats) -> Floats:
-        """Return the 3 n columns, float32."""
-        logs = np.log(np.maximum(np.minimum(features, self.ceiling_), 0) + np.float32(1))
-        return np.hstack([logs, logs * logs, (features < 0).astype(np.float32)])
+    def transform(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Return the 3 n columns, float64: their sum is the small difference of large terms."""
+        logs = np.log1p(np.maximum(np.minimum(features, self.ceiling_), 0).astype(np.float64))
+        return np.hstack([logs, logs * logs, features < 0])
 
 
 def make(model: ModelName, rows: int, seed: int) -> Any:
@@ -128,7 +128,13 @@ def fit(
             estimator.set_params(n_estimators=estimator.n_estimators // 2)
         if weights.min() == weights.max():
             # Unweighted: with weights a forest draws heavy rows more often, and counts them no heavier.
-            return estimator.set_params(oob_score=not smaller).fit(features, targets)
+            return _ordered(estimator.set_params(oob_score=not smaller).fit(features, targets))
+        return _ordered(estimator.fit(features, targets, sample_weight=weights))
     if model == "risk":
         return estimator.fit(features, targets, regress__sample_weight=weights)
     return estimator.fit(features, targets, sample_weight=weights)
+
+
+def _ordered(forest: RandomForestClassifier) -> RandomForestClassifier:
+    """Return a forest that adds up its trees in one thread: in several their order, and so the last bits, are chance."""
+    return forest.set_params(n_jobs=1)

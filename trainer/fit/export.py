@@ -11,52 +11,33 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
-from onnxmltools.convert import convert_xgboost
-from onnxmltools.convert.common.data_types import FloatTensorType as XgbFloat
-from skl2onnx import convert_sklearn, update_registered_converter
-from skl2onnx.algebra.onnx_ops import OnnxAdd, OnnxCast, OnnxConcat, OnnxLess, OnnxLog, OnnxMin, OnnxMul, OnnxRelu
+from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier
 
 from contracts.bundle import Calibration
 from trainer.errors import ExportError
 from trainer.fit.calibration import EDGE, apply, slope_high
-from trainer.fit.estimators import LogAndAbsence
-from trainer.fit.forest import RAW, forest_graph
+from trainer.fit import regression, trees
 
 OPSET: Final = 17
 TOLERANCE: Final = 1e-5
 """The largest difference between the graph's float32 answer and the estimator's own."""
 
 
-def _expand_shape(operator: Any) -> None:
-    columns = operator.inputs[0].type.shape[1]
-    operator.outputs[0].type = FloatTensorType([None, 3 * columns])
-
-
-def _expand_convert(scope: Any, operator: Any, container: Any) -> None:
-    x = operator.inputs[0]
-    options = {"op_version": container.target_opset}
-    tame = OnnxMin(x, operator.raw_operator.ceiling_, **options)
-    logs = OnnxLog(OnnxAdd(OnnxRelu(tame, **options), np.array([1.0], dtype=np.float32), **options), **options)
-    flags = OnnxCast(OnnxLess(x, np.array([0.0], dtype=np.float32), **options), to=TensorProto.FLOAT, **options)
-    squares = OnnxMul(logs, logs, **options)
-    both = OnnxConcat(logs, squares, flags, axis=1, output_names=operator.outputs[:1], **options)
-    both.add_to(scope, container)
-
-
-update_registered_converter(LogAndAbsence, "PointsmanLogAndAbsence", _expand_shape, _expand_convert)
-
-
 def export(estimator: Any, columns: int, calibration: Calibration) -> bytes:
     """Return the serialized graph: input "rows" (n, columns) float32, output "probability" (n,) float32."""
     if isinstance(estimator, RandomForestClassifier):
-        graph = forest_graph(estimator, columns, OPSET)
-        raw, column = RAW, 0
+        graph = trees.forest_graph(estimator, columns, OPSET)
+        steps = _on_shares(graph.graph, trees.OUTPUT, 0, calibration)
     elif isinstance(estimator, XGBClassifier):
-        graph = convert_xgboost(estimator, initial_types=[("rows", XgbFloat([None, columns]))], target_opset=15)
-        raw, column = graph.graph.output[1].name, 1
+        graph = trees.boosted_graph(estimator, columns, OPSET)
+        steps = _on_margins(graph.graph, trees.OUTPUT, calibration)
+    elif isinstance(estimator, Pipeline) and "expand" in estimator.named_steps:
+        graph = regression.regression_graph(estimator, columns, OPSET)
+        steps = _on_margins(graph.graph, regression.OUTPUT, calibration)
     else:
         graph = convert_sklearn(
             estimator,
@@ -64,50 +45,72 @@ def export(estimator: Any, columns: int, calibration: Calibration) -> bytes:
             options={id(estimator): {"zipmap": False}},
             target_opset=OPSET,
         )
-        raw, column = graph.graph.output[1].name, 1
-    if not any(entry.domain == "" for entry in graph.opset_import):
-        # A graph of trees alone names only the ml domain; the calibration needs the ordinary operators.
-        graph.opset_import.append(helper.make_opsetid("", 15))
-    _calibrated(graph.graph, raw, column, calibration)
+        steps = _on_shares(graph.graph, graph.graph.output[1].name, 1, calibration)
+    graph.graph.node.extend(steps)
+    del graph.graph.output[:]
+    graph.graph.output.append(helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None]))
     onnx.checker.check_model(graph)
     serialized: bytes = graph.SerializeToString()
     return serialized
 
 
-def _calibrated(graph: Any, raw: str, column: int, calibration: Calibration) -> None:
-    """Replace the graph's outputs by the calibrated probability of the positive class, a column of the value `raw`."""
+def _constants(graph: Any, **values: float) -> list[str]:
+    """Add named float32 numbers to a graph and return their names there."""
+    for name, value in values.items():
+        graph.initializer.append(helper.make_tensor(f"pm_{name}", TensorProto.FLOAT, [], [value]))
+    return [f"pm_{name}" for name in values]
 
-    def constant(name: str, value: float) -> str:
-        graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
-        return name
 
+def _column(graph: Any, value: str, column: int) -> Any:
+    """Return the node that takes one column of a value as "pm_raw", (n,)."""
     graph.initializer.append(helper.make_tensor("pm_column", TensorProto.INT64, [], [column]))
-    steps = [helper.make_node("Gather", [raw, "pm_column"], ["pm_raw"], axis=1)]
+    return helper.make_node("Gather", [value, "pm_column"], ["pm_raw"], axis=1)
+
+
+def _on_shares(graph: Any, value: str, column: int, calibration: Calibration) -> list[Any]:
+    """Return the nodes that calibrate a column of raw probabilities."""
+    node = helper.make_node
     if calibration.method == "none":
         # A sum of float32 shares may end a hair outside 0 to 1.
-        low, high = constant("pm_low", 0.0), constant("pm_high", 1.0)
-        steps.append(helper.make_node("Clip", ["pm_raw", low, high], ["probability"]))
-    else:
-        low, high, unit = constant("pm_low", EDGE), constant("pm_high", 1 - EDGE), constant("pm_unit", 1.0)
-        slope, high_slope, offset = (
-            constant("pm_slope", calibration.slope),
-            constant("pm_slope_high", slope_high(calibration)),
-            constant("pm_offset", calibration.offset),
-        )
-        steps += [
-            helper.make_node("Clip", ["pm_raw", low, high], ["pm_p"]),
-            helper.make_node("Sub", [unit, "pm_p"], ["pm_q"]),
-            helper.make_node("Log", ["pm_p"], ["pm_log_p"]),
-            helper.make_node("Log", ["pm_q"], ["pm_log_q"]),
-            helper.make_node("Mul", ["pm_log_p", slope], ["pm_for"]),
-            helper.make_node("Mul", ["pm_log_q", high_slope], ["pm_against"]),
-            helper.make_node("Sub", ["pm_for", "pm_against"], ["pm_scaled"]),
-            helper.make_node("Add", ["pm_scaled", offset], ["pm_moved"]),
-            helper.make_node("Sigmoid", ["pm_moved"], ["probability"]),
-        ]
-    graph.node.extend(steps)
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None]))
+        low, high = _constants(graph, low=0.0, high=1.0)
+        return [_column(graph, value, column), node("Clip", ["pm_raw", low, high], ["probability"])]
+    low, high, unit = _constants(graph, low=EDGE, high=1 - EDGE, unit=1.0)
+    slope, at_high, offset = _constants(
+        graph, slope=calibration.slope, slope_high=slope_high(calibration), offset=calibration.offset
+    )
+    return [
+        _column(graph, value, column),
+        node("Clip", ["pm_raw", low, high], ["pm_p"]),
+        node("Sub", [unit, "pm_p"], ["pm_q"]),
+        node("Log", ["pm_p"], ["pm_log_p"]),
+        node("Log", ["pm_q"], ["pm_log_q"]),
+        node("Mul", ["pm_log_p", slope], ["pm_for"]),
+        node("Mul", ["pm_log_q", at_high], ["pm_against"]),
+        node("Sub", ["pm_for", "pm_against"], ["pm_scaled"]),
+        node("Add", ["pm_scaled", offset], ["pm_moved"]),
+        node("Sigmoid", ["pm_moved"], ["probability"]),
+    ]
+
+
+def _on_margins(graph: Any, value: str, calibration: Calibration) -> list[Any]:
+    """Return the nodes that calibrate margins, whose logit need not be taken."""
+    node = helper.make_node
+    if calibration.method == "none":
+        return [_column(graph, value, 0), node("Sigmoid", ["pm_raw"], ["probability"])]
+    if calibration.method == "beta":
+        shares = node("Sigmoid", [value], ["pm_shares"])
+        return [shares, *_on_shares(graph, "pm_shares", 0, calibration)]
+    edge = float(np.log((1 - EDGE) / EDGE))
+    low, high, slope, offset = _constants(
+        graph, low=-edge, high=edge, slope=calibration.slope, offset=calibration.offset
+    )
+    return [
+        _column(graph, value, 0),
+        node("Clip", ["pm_raw", low, high], ["pm_logit"]),
+        node("Mul", ["pm_logit", slope], ["pm_scaled"]),
+        node("Add", ["pm_scaled", offset], ["pm_moved"]),
+        node("Sigmoid", ["pm_moved"], ["probability"]),
+    ]
 
 
 def session(serialized: bytes) -> Any:

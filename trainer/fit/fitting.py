@@ -176,6 +176,9 @@ def _untaught(
     ]
     if len(window["processors"]) == 1:
         notes.append(f"one processor only ({window['processors'][0]}): routing has nothing to compare")
+    routing = fitted["routing"].entry
+    if routing.evaluation is not None and routing.policy_value is None:
+        notes.append("routing: no propensities were logged, so what it would have been worth cannot be told")
     unpriced = [name for name in window["processors"] if name not in fees]
     if unpriced:
         notes.append(f"no fees known for {', '.join(unpriced)}: they count as free")
