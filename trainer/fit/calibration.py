@@ -1,6 +1,6 @@
 """A model's raw probability made true, by a curve fitted on answers to rows that the model did not learn from.
 
-Why this form and these rows: docs/adr/0004-calibration.md.
+Why this form and these rows: docs/adr/0007-calibration.md.
 """
 
 from typing import Any, Final, Literal

@@ -86,10 +86,11 @@ def evaluate(labels: Labels, p: Floats, groups: Groups, seed: int = 0) -> Evalua
     if scale < 1.0:
         scored = Scored(labels[kept], p[kept])
     truth = labels[kept]
-    draws: list[dict[str, float]] = []
-    for weights in rounds(groups[kept], chance):
-        if min(weights[truth].sum(), weights[~truth].sum()) > 0:
-            draws.append(scored.metrics(weights))
+    draws = [
+        scored.metrics(weights)
+        for weights in rounds(groups[kept], chance)
+        if min(weights[truth].sum(), weights[~truth].sum()) > 0
+    ]
     return Evaluation(
         rows=len(labels),
         positives=int(labels.sum()),

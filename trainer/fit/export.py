@@ -19,8 +19,8 @@ from xgboost import XGBClassifier
 
 from contracts.bundle import Calibration
 from trainer.errors import ExportError
-from trainer.fit.calibration import EDGE, apply, slope_high
 from trainer.fit import regression, trees
+from trainer.fit.calibration import EDGE, apply, slope_high
 
 OPSET: Final = 17
 TOLERANCE: Final = 1e-5

@@ -127,7 +127,8 @@ def importances(estimator: Any, inputs: Sequence[str]) -> list[tuple[str, float]
 
 def _spread(rows: npt.NDArray[np.float32], most: int) -> npt.NDArray[np.float32]:
     """Return at most `most` rows, evenly spread over time."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+    chosen: npt.NDArray[np.float32] = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+    return chosen
 
 
 def _judged(

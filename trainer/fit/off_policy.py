@@ -21,6 +21,8 @@ CLIP: Final = 50.0
 LEAST_EFFECTIVE: Final = 100.0
 """Below this effective sample size nothing is concluded."""
 
+_DEVIATE: Final = 1.96
+
 _DOUBT: Final = 4.0
 """Standard errors by which the mean weight may differ from 1 before the logged propensities are doubted."""
 
@@ -58,13 +60,15 @@ def judge(policy: str, approved: Flags, matched: Flags, propensity: Floats, seed
         values.append(drawn)
         loggeds.append(drawn_logged)
         gains.append(drawn - drawn_logged)
-    gain = interval(value - logged, gains, least=-1.0) if gains else Metric(value=0.0, low=-1.0, high=1.0)
     squares = float((weights**2).sum())
     effective = float(weights.sum()) ** 2 / squares if squares else 0.0
+    worth = _wider(interval(value, values), effective)
+    gain = interval(value - logged, gains, least=-1.0)
+    gain = Metric(value=gain.value, low=min(gain.low, worth.low - logged), high=max(gain.high, worth.high - logged))
     doubt = _doubt(full)
     return PolicyValue(
         policy=policy,
-        value=interval(value, values),
+        value=worth,
         logged=interval(logged, loggeds),
         gain=gain,
         rows=len(reward),
@@ -80,6 +84,19 @@ def judge(policy: str, approved: Flags, matched: Flags, propensity: Floats, seed
 def _ratio(weights: Floats, reward: Floats) -> float:
     total = float(weights.sum())
     return float((weights * reward).sum()) / total if total > 0 else 0.0
+
+
+def _wider(found: Metric, effective: float) -> Metric:
+    """Return an interval no narrower than Wilson's for a rate seen in `effective` rows.
+
+    A bootstrap only redraws what it saw: where the few heavy attempts all happened to be approved it finds no spread.
+    """
+    if effective <= 0:
+        return Metric(value=found.value, low=0.0, high=1.0)
+    square = _DEVIATE**2 / effective
+    middle = (found.value + square / 2) / (1 + square)
+    half = (found.value * (1 - found.value) * square + square**2 / 4) ** 0.5 / (1 + square)
+    return Metric(value=found.value, low=min(found.low, middle - half), high=max(found.high, middle + half))
 
 
 def _doubt(weights: Floats) -> str | None:

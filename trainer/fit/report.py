@@ -100,9 +100,9 @@ def _value(value: PolicyValue) -> str:
     return (
         f"<h3>What routing by it would have been worth</h3><table><tr><th>approvals per first attempt<th>{cells}</table>"
         f"<p class={'say' if value.conclusive else 'note'}>{html.escape(value.reading[0].upper() + value.reading[1:])}. "
-        f"Self-normalised inverse propensity score over {value.rows:,} held-out first attempts with a logged propensity, of which "
-        f"{value.matched:,} were routed alike: effective sample size {value.effective:,.0f}; no attempt weighs more than "
-        f"{value.clip:.0f} ({value.clipped:,} would have).</p>"
+        f"Self-normalised inverse propensity score over {value.rows:,} held-out first attempts with a logged propensity, "
+        f"of which {value.matched:,} were routed alike: effective sample size {value.effective:,.0f}; no attempt weighs more "
+        f"than {value.clip:.0f} ({value.clipped:,} would have).</p>"
     )
 
 

@@ -63,9 +63,9 @@ def boosted_graph(boosted: XGBClassifier, columns: int, opset: int) -> onnx.Mode
     trees = []
     for tree in learner["gradient_booster"]["model"]["trees"]:
         conditions = np.array(tree["split_conditions"], dtype=np.float32)
-        children = (np.array(tree[side]) for side in ("left_children", "right_children"))
+        yes, no, feature = (np.array(tree[name]) for name in ("left_children", "right_children", "split_indices"))
         # A leaf's condition is its weight.
-        trees.append(Tree(*children, np.array(tree["split_indices"]), conditions, conditions))
+        trees.append(Tree(yes, no, feature, conditions, conditions))
     base = float(learner["learner_model_param"]["base_score"].strip("[]"))
     return _graph(trees, "BRANCH_LT", float(np.log(base / (1 - base))), columns, opset)
 

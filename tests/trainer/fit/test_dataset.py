@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from features.clock import micros
-from tests.trainer.fit.conftest import made
+from tests.trainer.fit.conftest import made, rows_of
 from trainer import history as canonical
 from trainer.fit.dataset import (
     INPUTS,
@@ -25,7 +25,6 @@ from trainer.fit.dataset import (
     sample,
 )
 from trainer.fit.split import Split, split
-from tests.trainer.fit.conftest import rows_of
 
 T = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -46,6 +46,20 @@ def test_its_interval_covers_the_truth() -> None:
     assert covered >= 33
 
 
+def test_its_interval_covers_the_truth_when_a_few_heavy_attempts_decide() -> None:
+    covered = 0
+    rates = np.array([0.95, 0.9, 0.85, 0.8, 0.93])
+    shares = np.array([0.7, 0.12, 0.08, 0.06, 0.04])
+    for seed in range(60):
+        chance = np.random.default_rng(500 + seed)
+        # The policy prefers each processor equally often, the router its first by far.
+        best, sent = chance.integers(0, 5, 1_100), chance.choice(5, 1_100, p=shares)
+        approved = chance.random(1_100) < rates[sent]
+        found = judge("any", approved, best == sent, shares[sent], seed)
+        covered += found.value.low <= rates.mean() <= found.value.high
+    assert covered >= 53
+
+
 def test_a_worse_policy_is_called_worse_and_an_equal_one_equal() -> None:
     approved, sent, propensity = logged(20_000, 1)
     assert judge("the worst", approved, sent == 2, propensity).reading.endswith("less than the logged routing")
@@ -66,7 +80,8 @@ def test_under_an_effective_size_of_a_hundred_it_refuses_to_conclude() -> None:
 def test_nothing_matched_is_no_conclusion_and_no_crash() -> None:
     found = judge("never", np.array([True, False] * 50), np.zeros(100, dtype=bool), np.full(100, 0.5))
     assert (found.effective, found.matched, found.conclusive) == (0.0, 0, False)
-    assert (found.gain.low, found.gain.high) == (-1.0, 1.0)
+    assert (found.value.low, found.value.high) == (0.0, 1.0)
+    assert found.gain.low < 0 < found.gain.high
 
 
 def test_propensities_that_cannot_be_right_are_doubted() -> None:
