@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -62,6 +62,34 @@ class LogAndAbsence(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.hstack([logs, logs * logs, features < 0])
 
 
+class RiskRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Logistic regression on `LogAndAbsence` columns, standardised."""
+
+    def fit(
+        self, features: Floats, labels: npt.NDArray[np.int64], sample_weight: npt.NDArray[np.float64] | None = None
+    ) -> "RiskRegression":
+        """Fit on rows of shape (n, columns); labels are 0 and 1."""
+        self.n_features_in_ = features.shape[1]
+        self.pipeline_ = Pipeline(
+            [
+                ("expand", LogAndAbsence()),
+                ("scale", StandardScaler()),
+                ("regress", LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=100)),
+            ]
+        ).fit(features, labels, regress__sample_weight=sample_weight)
+        self.classes_ = self.pipeline_.classes_
+        return self
+
+    def predict_proba(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Return the probability of both classes, shape (n, 2)."""
+        return np.asarray(self.pipeline_.predict_proba(features))
+
+    @property
+    def coefficients(self) -> npt.NDArray[np.float64]:
+        """The standardised coefficients, shape (3, columns): of the logs, their squares and the flags."""
+        return np.asarray(self.pipeline_.named_steps["regress"].coef_[0]).reshape(3, -1)
+
+
 def make(model: ModelName, rows: int, seed: int) -> Any:
     """Return an unfitted estimator for `model`, to be fitted on `rows` rows."""
     match model:
@@ -76,13 +104,7 @@ def make(model: ModelName, rows: int, seed: int) -> Any:
                 random_state=seed,
             )
         case "risk":
-            return Pipeline(
-                [
-                    ("expand", LogAndAbsence()),
-                    ("scale", StandardScaler()),
-                    ("regress", LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=100)),
-                ]
-            )
+            return RiskRegression()
         case "retry":
             return XGBClassifier(
                 n_estimators=200,
@@ -130,8 +152,6 @@ def fit(
             # Unweighted: with weights a forest draws heavy rows more often, and counts them no heavier.
             return _ordered(estimator.set_params(oob_score=not smaller).fit(features, targets))
         return _ordered(estimator.fit(features, targets, sample_weight=weights))
-    if model == "risk":
-        return estimator.fit(features, targets, regress__sample_weight=weights)
     return estimator.fit(features, targets, sample_weight=weights)
 
 

@@ -11,33 +11,32 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
+from onnxmltools.convert import convert_xgboost
+from onnxmltools.convert.common.data_types import FloatTensorType as XgbFloat
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.pipeline import Pipeline
 from xgboost import XGBClassifier
 
 from contracts.bundle import Calibration
 from trainer.errors import ExportError
-from trainer.fit import regression, trees
+from trainer.fit import regression as _registered  # noqa: F401  (teaches skl2onnx the risk regression)
 from trainer.fit.calibration import EDGE, apply, slope_high
+from trainer.fit.stumps import without_bare_leaves
 
 OPSET: Final = 17
+XGB_OPSET: Final = 15
 TOLERANCE: Final = 1e-5
 """The largest difference between the graph's float32 answer and the estimator's own."""
 
 
 def export(estimator: Any, columns: int, calibration: Calibration) -> bytes:
     """Return the serialized graph: input "rows" (n, columns) float32, output "probability" (n,) float32."""
-    if isinstance(estimator, RandomForestClassifier):
-        graph = trees.forest_graph(estimator, columns, OPSET)
-        steps = _on_shares(graph.graph, trees.OUTPUT, 0, calibration)
-    elif isinstance(estimator, XGBClassifier):
-        graph = trees.boosted_graph(estimator, columns, OPSET)
-        steps = _on_margins(graph.graph, trees.OUTPUT, calibration)
-    elif isinstance(estimator, Pipeline) and "expand" in estimator.named_steps:
-        graph = regression.regression_graph(estimator, columns, OPSET)
-        steps = _on_margins(graph.graph, regression.OUTPUT, calibration)
+    if isinstance(estimator, XGBClassifier):
+        graph = convert_xgboost(
+            without_bare_leaves(estimator),
+            initial_types=[("rows", XgbFloat([None, columns]))],
+            target_opset=XGB_OPSET,
+        )
     else:
         graph = convert_sklearn(
             estimator,
@@ -45,7 +44,10 @@ def export(estimator: Any, columns: int, calibration: Calibration) -> bytes:
             options={id(estimator): {"zipmap": False}},
             target_opset=OPSET,
         )
-        steps = _on_shares(graph.graph, graph.graph.output[1].name, 1, calibration)
+    if not any(entry.domain == "" for entry in graph.opset_import):
+        # A graph of trees alone names only the ml domain; the calibration needs the ordinary operators.
+        graph.opset_import.append(helper.make_opsetid("", XGB_OPSET))
+    steps = _calibrated(graph.graph, graph.graph.output[1].name, calibration)
     graph.graph.node.extend(steps)
     del graph.graph.output[:]
     graph.graph.output.append(helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None]))
@@ -61,25 +63,21 @@ def _constants(graph: Any, **values: float) -> list[str]:
     return [f"pm_{name}" for name in values]
 
 
-def _column(graph: Any, value: str, column: int) -> Any:
-    """Return the node that takes one column of a value as "pm_raw", (n,)."""
-    graph.initializer.append(helper.make_tensor("pm_column", TensorProto.INT64, [], [column]))
-    return helper.make_node("Gather", [value, "pm_column"], ["pm_raw"], axis=1)
-
-
-def _on_shares(graph: Any, value: str, column: int, calibration: Calibration) -> list[Any]:
-    """Return the nodes that calibrate a column of raw probabilities."""
+def _calibrated(graph: Any, probabilities: str, calibration: Calibration) -> list[Any]:
+    """Return the nodes that take the positive class and calibrate it, as ``trainer.fit.calibration.apply`` does."""
     node = helper.make_node
+    graph.initializer.append(helper.make_tensor("pm_positive", TensorProto.INT64, [], [1]))
+    positive = node("Gather", [probabilities, "pm_positive"], ["pm_raw"], axis=1)
     if calibration.method == "none":
         # A sum of float32 shares may end a hair outside 0 to 1.
         low, high = _constants(graph, low=0.0, high=1.0)
-        return [_column(graph, value, column), node("Clip", ["pm_raw", low, high], ["probability"])]
+        return [positive, node("Clip", ["pm_raw", low, high], ["probability"])]
     low, high, unit = _constants(graph, low=EDGE, high=1 - EDGE, unit=1.0)
     slope, at_high, offset = _constants(
         graph, slope=calibration.slope, slope_high=slope_high(calibration), offset=calibration.offset
     )
     return [
-        _column(graph, value, column),
+        positive,
         node("Clip", ["pm_raw", low, high], ["pm_p"]),
         node("Sub", [unit, "pm_p"], ["pm_q"]),
         node("Log", ["pm_p"], ["pm_log_p"]),
@@ -87,27 +85,6 @@ def _on_shares(graph: Any, value: str, column: int, calibration: Calibration) ->
         node("Mul", ["pm_log_p", slope], ["pm_for"]),
         node("Mul", ["pm_log_q", at_high], ["pm_against"]),
         node("Sub", ["pm_for", "pm_against"], ["pm_scaled"]),
-        node("Add", ["pm_scaled", offset], ["pm_moved"]),
-        node("Sigmoid", ["pm_moved"], ["probability"]),
-    ]
-
-
-def _on_margins(graph: Any, value: str, calibration: Calibration) -> list[Any]:
-    """Return the nodes that calibrate margins, whose logit need not be taken."""
-    node = helper.make_node
-    if calibration.method == "none":
-        return [_column(graph, value, 0), node("Sigmoid", ["pm_raw"], ["probability"])]
-    if calibration.method == "beta":
-        shares = node("Sigmoid", [value], ["pm_shares"])
-        return [shares, *_on_shares(graph, "pm_shares", 0, calibration)]
-    edge = float(np.log((1 - EDGE) / EDGE))
-    low, high, slope, offset = _constants(
-        graph, low=-edge, high=edge, slope=calibration.slope, offset=calibration.offset
-    )
-    return [
-        _column(graph, value, 0),
-        node("Clip", ["pm_raw", low, high], ["pm_logit"]),
-        node("Mul", ["pm_logit", slope], ["pm_scaled"]),
         node("Add", ["pm_scaled", offset], ["pm_moved"]),
         node("Sigmoid", ["pm_moved"], ["probability"]),
     ]

@@ -119,8 +119,7 @@ def importances(estimator: Any, inputs: Sequence[str]) -> list[tuple[str, float]
     if hasattr(estimator, "feature_importances_"):
         weights = np.asarray(estimator.feature_importances_, dtype=np.float64)
     else:
-        coefficients: npt.NDArray[np.float64] = np.abs(estimator.named_steps["regress"].coef_[0])
-        weights = coefficients.reshape(-1, len(inputs)).sum(axis=0)
+        weights = np.abs(estimator.coefficients).sum(axis=0)
     total = weights.sum() or 1.0
     return sorted(zip(inputs, (weights / total).tolist(), strict=True), key=lambda pair: -pair[1])
 
