@@ -47,6 +47,8 @@ def export(estimator: Any, columns: int, calibration: Calibration) -> bytes:
     if not any(entry.domain == "" for entry in graph.opset_import):
         # A graph of trees alone names only the ml domain; the calibration needs the ordinary operators.
         graph.opset_import.append(helper.make_opsetid("", XGB_OPSET))
+    # skl2onnx names a graph by chance; the same model must be the same bytes.
+    graph.graph.name = "model"
     steps = _calibrated(graph.graph, graph.graph.output[1].name, calibration)
     graph.graph.node.extend(steps)
     del graph.graph.output[:]
