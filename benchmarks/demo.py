@@ -33,11 +33,11 @@ from trainer.simulate.live import LiveReport, drive
 FOLDER: Final = Path("var/demo")
 PORT: Final = 8080
 PLAN: Final = batch.Plan(
-    payments=250_000, days=90, start=datetime(2026, 6, 1, tzinfo=UTC), seed=7, merchants=200, cards=50_000
+    payments=200_000, days=90, start=datetime(2026, 6, 1, tzinfo=UTC), seed=7, merchants=200, cards=50_000
 )
-MAX_ROWS: Final = 150_000
+MAX_ROWS: Final = 100_000
 RATE: Final = 400.0
-PAYMENTS: Final = 10_000
+PAYMENTS: Final = 8_000
 
 ASK: Final[dict[str, Any]] = {
     "payment_id": "demo-1",
