@@ -163,7 +163,7 @@ def _screen(manifest: Manifest, report: LiveReport, url: str, answer: dict[str, 
         result = report.policies[name]
         out.append(
             f"  {label:<54}{result.honest_first_approval:>10.2%}{result.honest_approval:>12.2%}"
-            f"{result.margin_minor:>10.1f}{result.attempts:>10,}"
+            f"{result.margin_minor:>10.1f}{result.attempts:>10.2f}"
         )
     latency = report.latency_ms
     out += [

@@ -46,7 +46,9 @@ class LogAndAbsence(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Each feature as log(1 + x), that squared, and whether it is absent (below zero): n columns in, 3 n out.
 
     The square lets a linear model say "high, but only above a point"; on the Fraud Detection Handbook's week it lifts
-    average precision from 0.54 to 0.66 (measured with C = 1). A value above its column's ceiling counts as the ceiling.
+    average precision from 0.54 to 0.66 (measured with C = 1). A value above its column's ceiling counts as the ceiling. An
+    absent one counts as its column's mean log, beside the flag: a field that training always had and a request has not must
+    not pass for a zero, which for a fraud score would be the best one there is.
     """
 
     def fit(self, features: Floats, labels: object = None) -> "LogAndAbsence":
@@ -54,12 +56,19 @@ class LogAndAbsence(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = features.shape[1]
         # Of the values above zero: most columns are zero or absent nearly everywhere, and what is rare must count.
         self.ceiling_ = np.array([_ceiling(column[column > 0]) for column in features.T], dtype=np.float32)
+        logs = self._logs(features)
+        there = features >= 0
+        self.fill_ = np.where(there, logs, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
         return self
 
     def transform(self, features: Floats) -> npt.NDArray[np.float64]:
         """Return the 3 n columns, float64: their sum is the small difference of large terms."""
-        logs = np.log1p(np.maximum(np.minimum(features, self.ceiling_), 0).astype(np.float64))
-        return np.hstack([logs, logs * logs, features < 0])
+        absent = features < 0
+        logs = np.where(absent, self.fill_, self._logs(features))
+        return np.hstack([logs, logs * logs, absent])
+
+    def _logs(self, features: Floats) -> npt.NDArray[np.float64]:
+        return np.log1p(np.maximum(np.minimum(features, self.ceiling_), 0).astype(np.float64))
 
 
 class RiskRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

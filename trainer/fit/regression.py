@@ -25,6 +25,7 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxMul,
     OnnxSigmoid,
     OnnxSub,
+    OnnxWhere,
 )
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 
@@ -45,13 +46,15 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     bias = float(regress.intercept_[0]) - float(scale.mean_ @ weights)
     of_logs, of_squares, of_flags = weights.reshape(3, -1, 1)
     ceiling = pipeline.named_steps["expand"].ceiling_.astype(np.float64)
+    fill = pipeline.named_steps["expand"].fill_
     version = {"op_version": container.target_opset}
     zero, one = np.array([0.0]), np.array([1.0])
 
     x = OnnxCast(operator.inputs[0], to=TensorProto.DOUBLE, **version)
     there = OnnxMax(OnnxMin(x, ceiling, **version), zero, **version)
-    logs = OnnxLog(OnnxAdd(there, one, **version), **version)
-    flags = OnnxCast(OnnxLess(x, zero, **version), to=TensorProto.DOUBLE, **version)
+    absent = OnnxLess(x, zero, **version)
+    logs = OnnxWhere(absent, fill, OnnxLog(OnnxAdd(there, one, **version), **version), **version)
+    flags = OnnxCast(absent, to=TensorProto.DOUBLE, **version)
     terms = OnnxAdd(
         OnnxMatMul(logs, of_logs, **version),
         OnnxMatMul(OnnxMul(logs, logs, **version), of_squares, **version),

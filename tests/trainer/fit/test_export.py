@@ -124,3 +124,14 @@ def test_boosted_trees_of_single_leaves_answer_the_base_rate() -> None:
         graph = export(estimator, rows.features.shape[1], scaling)
         assert prove(graph, estimator, scaling, rows.features, "retry") <= 1e-5
     assert len(set(run(graph, rows.features).tolist())) == 1
+
+
+def test_a_field_that_training_always_had_is_neutral_where_a_request_lacks_it() -> None:
+    chance = np.random.default_rng(5)
+    features = chance.random((4_000, 3)).astype(np.float32)
+    labels = chance.random(4_000) < expit(8 * features[:, 0] - 6)
+    estimator = estimators.fit("risk", features, labels, np.ones(4_000), 0)
+    graph = export(estimator, 3, NONE)
+    best, worst, unknown = run(graph, np.array([[0, 0.5, 0.5], [1, 0.5, 0.5], [-1, 0.5, 0.5]], dtype=np.float32))
+    # Were absence a zero, an unknown fraud score would be the best one there is.
+    assert best * 5 < unknown < worst / 2
