@@ -143,7 +143,7 @@ def _screen(manifest: Manifest, report: LiveReport, url: str, answer: dict[str, 
     ]
     for name, entry in manifest.models.items():
         if entry.untrained_because is not None:
-            out.append(f"  {name:<10}prior {entry.prior:.4f}: {entry.untrained_because}")
+            out.append(f"  {name:<10}prior {entry.prior:.3g}: {entry.untrained_because}")
             continue
         out.append(
             f"  {name:<10}{_figure(entry.evaluation, 'auc'):<22}{_figure(entry.evaluation, 'log_loss'):<22}"

@@ -170,7 +170,7 @@ def _untaught(
 ) -> list[str]:
     """Say what this history cannot teach."""
     notes = [
-        f"{model}: {each.entry.untrained_because}; a prior of {each.entry.prior:.4f} answers in its place"
+        f"{model}: {each.entry.untrained_because}; a prior of {each.entry.prior:.3g} answers in its place"
         for model, each in fitted.items()
         if each.entry.untrained_because is not None
     ]

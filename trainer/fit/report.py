@@ -60,7 +60,7 @@ def card(manifest: Manifest, curves: Mapping[ModelName, Curves]) -> str:
 def _section(name: str, entry: ModelEntry, curves: Curves | None) -> str:
     title = f"<h2>{name}</h2><p>{html.escape(entry.algorithm)}; {len(entry.inputs)} inputs.</p>"
     if entry.untrained_because is not None:
-        return f"{title}<p class=note>Not trained: {html.escape(entry.untrained_because)}. Prior {entry.prior:.4f}.</p>"
+        return f"{title}<p class=note>Not trained: {html.escape(entry.untrained_because)}. Prior {entry.prior:.3g}.</p>"
     if entry.evaluation is None or curves is None:
         return f"{title}<p class=note>Not judged: the test window has no rows of both classes.</p>"
     columns = [column for column in entry.evaluation.metrics if column not in _REST]

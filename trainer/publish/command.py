@@ -68,7 +68,7 @@ def show(folder: Path, version: str) -> None:
     )
     for name, entry in manifest.models.items():
         if entry.untrained_because is not None:
-            print(f"  {name:<9} prior {entry.prior:.4f}: {entry.untrained_because}")
+            print(f"  {name:<9} prior {entry.prior:.3g}: {entry.untrained_because}")
             continue
         if entry.evaluation is None:
             print(f"  {name:<9} not judged: the test window has no rows of both classes")

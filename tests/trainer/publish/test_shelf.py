@@ -242,7 +242,7 @@ def test_the_commands_do_what_they_say(tmp_path: Path, capsys: pytest.CaptureFix
         "approval  model",
         "approval  base rate",
         "AUC 0.700 [0.600, 0.800]",
-        "risk      prior 0.1000",
+        "risk      prior 0.1",
         "note",
     ):
         assert words in shown
