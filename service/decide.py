@@ -9,7 +9,7 @@ Nothing here fails a request: what cannot be had is done without, and the answer
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from time import monotonic, perf_counter_ns
 from typing import Any, Final, Literal, TypeVar
@@ -57,21 +57,11 @@ class Decide:
 
     async def auth(self, request: AuthRequest, *, deadline: float) -> Decision:
         """Decide whether and how to send a payment."""
-        decided = await self._decide(request, "auth", deadline)
-        if isinstance(decided, Decision):
-            return decided
-        answer, vectors, now = decided
-        event = AuthDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
-        return await self._keep(event, answer, deadline)
+        return await self._answer(request, "auth", AuthDecided, deadline)
 
     async def routing(self, request: RoutingRequest, *, deadline: float) -> Decision:
         """Decide through which processor to send a payment."""
-        decided = await self._decide(request, "routing", deadline)
-        if isinstance(decided, Decision):
-            return decided
-        answer, vectors, now = decided
-        event = RoutingDecided(decided_at=now, request=request, answer=answer, vectors=vectors)
-        return await self._keep(event, answer, deadline)
+        return await self._answer(request, "routing", RoutingDecided, deadline)
 
     async def retry(self, request: RetryRequest, *, deadline: float) -> RetryDecision:
         """Decide whether a decline is worth another try, when, and through which processor."""
@@ -136,6 +126,19 @@ class Decide:
     async def close(self) -> None:
         """Wait for the writes under way."""
         await self.settle()
+
+    async def _answer(
+        self,
+        request: AuthRequest | RoutingRequest,
+        kind: Literal["auth", "routing"],
+        made: Callable[..., JournalEvent],
+        deadline: float,
+    ) -> Decision:
+        decided = await self._decide(request, kind, deadline)
+        if isinstance(decided, Decision):
+            return decided
+        answer, vectors, now = decided
+        return await self._keep(made(decided_at=now, request=request, answer=answer, vectors=vectors), answer, deadline)
 
     async def _decide(
         self, request: AuthRequest | RoutingRequest, kind: Literal["auth", "routing"], deadline: float
