@@ -65,7 +65,11 @@ class BoundRule(Record, frozen=True, kw_only=True):
 
 
 class Quota(Record, frozen=True, kw_only=True):
-    """How much of a network's reattempt limit is used, in a rolling window."""
+    """How much of a network's reattempt limit is used, in a rolling window.
+
+    Counted from the declined attempt and the `previous_attempts` of the question: attempts of the same card and merchant that
+    the gateway does not name there are not in it.
+    """
 
     used: int
     limit: int

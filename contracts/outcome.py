@@ -40,7 +40,8 @@ class OutcomeReceipt(Record, frozen=True, kw_only=True):
     """What was done with each reported outcome, in the order of the report.
 
     `applied`: state was updated. `repeated`: the same outcome was known already. `kept`: in the journal only, because no
-    decision of this attempt is known, because it is a refund, or because of a fault named in `degraded`.
+    decision of this attempt is known, because it is a refund, or because of a fault named in `degraded`. The first
+    authorisation reported for an attempt counts: a timeout resolved later is "repeated", journalled and not yet unlearnt.
     """
 
     results: tuple[Literal["applied", "repeated", "kept"], ...]

@@ -71,7 +71,10 @@ class Decline(Wire, frozen=True, kw_only=True):
 
 
 class PreviousAttempt(Wire, frozen=True, kw_only=True):
-    """An attempt of the same payment before the declined one."""
+    """An attempt of the same card at the same merchant before the declined one, of this payment or another.
+
+    Networks limit reattempts per card and merchant: the more of them are named, the truer the quota.
+    """
 
     processor: Name
     status: Literal["approved", "declined", "error", "timeout"]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 
-from service.errors import ServiceError
+from service.errors import ServiceError, SettingsError
 from service.http.answers import problem_response
 from service.http.decisions import Exchange, exchanges, handler
 from service.http.operations import operation_handlers
@@ -204,9 +204,15 @@ def build(settings: Settings) -> Application:
     from service.journal import open_journal
     from service.learn import Learn
     from service.models.active import ActiveBundles
+    from service.policy.errors import RuleError
     from service.policy.rules import Rules
     from service.store import open_store
 
+    try:
+        rules = Rules.load(override=settings.rules)
+    except RuleError as error:
+        variable = "POINTSMAN_RULES"
+        raise SettingsError(variable, expected="a rule file", came=f"one that is refused: {error}") from error
     metrics = Metrics()
     store = open_store(
         settings.store,
@@ -214,7 +220,7 @@ def build(settings: Settings) -> Application:
         event_ttl_seconds=settings.event_ttl_days * _DAY_SECONDS,
     )
     journal = open_journal(settings.journal, sync=settings.journal_sync, metrics=metrics)
-    bundles = ActiveBundles(settings.bundles, Rules.load())
+    bundles = ActiveBundles(settings.bundles, rules)
     decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors)
     learner = Learn(store, journal, decider.settle)
     return create_app(

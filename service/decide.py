@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from time import monotonic, perf_counter_ns
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from contracts.payment import AuthRequest, Payment, RetryRequest, RoutingRequest
 from features.assemble import Matrix, open_view
 from features.catalog import FINGERPRINT
 from features.clock import micros
+from features.state import View
 from service.errors import JournalUnavailable, ModelFailed, StoreError, StoreTimeout
 from service.logs import Seldom
 from service.models.active import ActiveBundles
@@ -38,6 +39,8 @@ NOTHING_KNOWN: Final = States()
 # Decision ids are letters only: a run of digits in one could pass for a card number.
 _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
 CLOCK_SKEW: Final = timedelta(minutes=5)
+FORGOTTEN_US: Final = 5 * 60 * 1_000_000
+"""How long after it was counted an attempt can be taken out of the windows again: it lies in all of them till then."""
 MODEL_OF: Final = {"auth": "approval", "routing": "routing"}
 SETTLE_SECONDS: Final = 2.0
 
@@ -79,7 +82,8 @@ class Decide:
         if permit.verdict is None and processors:
             waits = bundle.policy.waits(permit)
             states = await self._read(request, processors, deadline, degraded)
-            rows = _rows(bundle, request, at, states, processors)
+            views = _views(states, processors)
+            rows = bundle.plan.rows(request, at, views.entities, views.candidates(processors))
             matrix = bundle.plan.retry_rows(rows, request, at, processors, waits)
             flat = self._score(bundle, "retry", matrix, degraded)
             width = len(processors)
@@ -153,11 +157,15 @@ class Decide:
         processors = request.processors or bundle.processors
         record_key = by_attempt(request.payment_id, request.attempt)
         states = await self._read(request, processors, deadline, degraded, record_key)
-        if states.record is not None:
-            answered = await self._answered(states.record, request, deadline)
+        before = None if states.record is None else decode(states.record)
+        if before is not None:
+            answered = await self._answered(before, request, deadline)
             if answered is not None:
                 return answered
-        rows = _rows(bundle, request, at, states, processors)
+        views = _views(states, processors)
+        if before is not None and before.counted and 0 <= at - before.at < FORGOTTEN_US:
+            _uncount(views, before)
+        rows = bundle.plan.rows(request, at, views.entities, views.candidates(processors))
         approval = self._score(bundle, MODEL_OF[kind], rows, degraded) if processors else []
         if approval is None:
             approval = [_approval_prior(bundle, MODEL_OF[kind], request, name) for name in processors]
@@ -185,7 +193,17 @@ class Decide:
             latency_us=(perf_counter_ns() - started) // 1000,
         )
         counted = choice.processor is not None
-        record = of_payment(request, choice.processor, at, counted=counted, decision_id=answer.decision_id)
+        card = views.entities["card"]
+        record = of_payment(
+            request,
+            choice.processor,
+            at,
+            counted=counted,
+            decision_id=answer.decision_id,
+            card_last_attempt=0 if card is None else card.last_attempt,
+        )
+        if before is not None and before.counted:
+            record = before.answered_again(choice.processor, answer.decision_id)
         self._remember(record, request.payment_id, request.attempt, answer.decision_id)
         return answer, self._vectors(rows, processors), now
 
@@ -208,14 +226,13 @@ class Decide:
             degraded.append("features:store_unavailable")
         return NOTHING_KNOWN
 
-    async def _answered(self, found: bytes, request: Payment, deadline: float) -> Decision | None:
+    async def _answered(self, record: DecisionRecord, request: Payment, deadline: float) -> Decision | None:
         """Return the answer this attempt has had when it is the same question; None when it must be found anew.
 
         A gateway that heard nothing asks once more. By then the attempt is in the state: a new answer would see it as a
         payment before itself.
         """
-        record = decode(found)
-        if record is None or record.decision_id is None:
+        if record.decision_id is None:
             return None
         try:
             # Half the time: what is left must do for an answer without the journal.
@@ -294,17 +311,37 @@ def moment_of(occurred_at: datetime | None, now: datetime, degraded: list[str]) 
     return occurred_at
 
 
-def _rows(bundle: Bundle, request: Payment, at: int, states: States, processors: tuple[str, ...]) -> Matrix:
-    """Return one feature row per candidate."""
-    views = {
+class _Views(NamedTuple):
+    """The opened states of a payment's entities and of its candidate processors."""
+
+    entities: dict[str, View | None]
+    processors: dict[str, View | None]
+
+    def candidates(self, processors: tuple[str, ...]) -> list[tuple[str, View | None]]:
+        return [(name, self.processors[name]) for name in processors]
+
+
+def _views(states: States, processors: tuple[str, ...]) -> _Views:
+    entities = {
         "card": open_view("card", states.card),
         "merchant": open_view("merchant", states.merchant),
         "bin": open_view("bin", states.bin),
         "issuer": open_view("issuer", states.issuer),
     }
     blobs = states.processors or (None,) * len(processors)
-    candidates = [(name, open_view("processor", blob)) for name, blob in zip(processors, blobs, strict=True)]
-    return bundle.plan.rows(request, at, views, candidates)
+    return _Views(entities, {name: open_view("processor", blob) for name, blob in zip(processors, blobs, strict=True)})
+
+
+def _uncount(views: _Views, before: DecisionRecord) -> None:
+    """Take an attempt that is asked about again out of what is seen: no attempt is a payment before itself."""
+    deltas = before.attempt().deltas
+    counted = [*views.entities.values(), views.processors.get(before.counted_through or "")]
+    for view in counted:
+        if view is not None:
+            view.totals = [total - delta for total, delta in zip(view.totals, deltas, strict=True)]
+    card = views.entities["card"]
+    if card is not None:
+        card.last_attempt = before.card_last_attempt
 
 
 def _approval_prior(bundle: Bundle, model: str, request: Payment, processor: str) -> float:

@@ -20,7 +20,9 @@ TTL_SECONDS: Final = 7 * 86_400
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
     """The entities of one attempt, and the decision of auth or routing that was the last about it.
 
-    `counted` says whether the attempt itself was counted when it was decided.
+    `counted` says whether the attempt itself was counted when it was decided; `card_last_attempt` is the card's last one
+    before it (microseconds, 0 for none), and `counted_through` the processor for which it was counted: a later answer may name
+    another one, the attempt counts once.
     """
 
     card: str
@@ -32,6 +34,12 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
     at: int
     counted: bool
     decision_id: str | None = None
+    card_last_attempt: int = 0
+    counted_through: str | None = None
+
+    def answered_again(self, processor: str | None, decision_id: str) -> "DecisionRecord":
+        """Return the record after another answer about the same attempt: what was counted stays counted as it was."""
+        return msgspec.structs.replace(self, processor=processor, decision_id=decision_id)
 
     def updates(self, increments: Sequence[Increment], processor: str | None) -> list[Update]:
         """Return `increments` for each entity of the attempt; `processor` is the one it went through."""
@@ -59,7 +67,13 @@ _decode = msgspec.msgpack.Decoder(DecisionRecord).decode
 
 
 def of_payment(
-    request: Payment, processor: str | None, at: int, *, counted: bool, decision_id: str | None = None
+    request: Payment,
+    processor: str | None,
+    at: int,
+    *,
+    counted: bool,
+    decision_id: str | None = None,
+    card_last_attempt: int = 0,
 ) -> DecisionRecord:
     """Return the record of a decided payment."""
     return DecisionRecord(
@@ -72,6 +86,8 @@ def of_payment(
         at,
         counted,
         decision_id,
+        card_last_attempt,
+        processor if counted else None,
     )
 
 

@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_vectors: bool = True
     journal_sync: JournalSync = "full"
     store_timeout_ms: float = 10.0
+    rules: Path | None = None
     event_ttl_days: int = 7
 
     def redacted(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         plain: dict[str, Any] = msgspec.structs.asdict(self)
         plain["bundles"] = str(self.bundles)
         plain["journal"] = "off" if self.journal is None else str(self.journal)
+        plain["rules"] = None if self.rules is None else str(self.rules)
         plain["store"] = _mask(self.store)
         plain["pan_exempt"] = list(self.pan_exempt)
         return plain
@@ -156,6 +158,12 @@ def _folder(variable: str, raw: str) -> Path:
     return Path(raw)
 
 
+def _file(variable: str, raw: str) -> Path:
+    if not Path(raw).is_file():
+        raise SettingsError(variable, expected="the path of a file that is there", came=_shown(raw))
+    return Path(raw)
+
+
 def _folder_or_off(variable: str, raw: str) -> Path | None:
     return None if raw.lower() == "off" else _folder(variable, raw)
 
@@ -210,4 +218,5 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "journal_sync": _one_of("full", "async"),
     "store_timeout_ms": _number(0.1, 10_000.0, "milliseconds"),
     "event_ttl_days": _integer(1, 400),
+    "rules": _file,
 }

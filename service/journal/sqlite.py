@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, TypeVar
 
+import msgspec
+
 from contracts.event import DecisionMade, JournalEvent, OutcomeSettled
 from service.errors import JournalUnavailable
 from service.journal import table
@@ -161,7 +163,7 @@ class SqliteJournal:
                 return table.events(connection, after, limit)
             finally:
                 connection.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, msgspec.DecodeError) as error:
             raise JournalUnavailable(str(error)) from error
 
     async def close(self) -> None:
@@ -206,6 +208,10 @@ class SqliteJournal:
                 self._reader.close()
                 self._reader = None
             raise JournalUnavailable(str(error)) from error
+        except msgspec.DecodeError as error:
+            # A row of a newer build, or a damaged one: nothing is served from it, and nothing fails because of it.
+            reason = f"an event cannot be read: {error}"
+            raise JournalUnavailable(reason) from error
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:

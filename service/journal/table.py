@@ -158,13 +158,15 @@ def find_attempt(connection: sqlite3.Connection, payment_id: str, attempt: int) 
     """Return the latest decision about an attempt: its own, else the retry decision that planned it."""
     found = connection.execute(
         "SELECT body FROM events WHERE payment_id = ?1 AND (attempt = ?2 AND type IN ('auth_decided', 'routing_decided')"
-        " OR attempt = ?2 - 1 AND type = 'retry_decided') ORDER BY attempt DESC, seq DESC LIMIT 1",
+        " OR attempt = ?2 - 1 AND type = 'retry_decided') ORDER BY attempt DESC, seq DESC",
         (payment_id, attempt),
-    ).fetchone()
-    event = None if found is None else _DECODE(found[0])
-    if isinstance(event, OutcomeSettled) or (isinstance(event, RetryDecided) and not event.answer.should_retry):
-        return None
-    return event
+    )
+    for (body,) in found:
+        event: JournalEvent = _DECODE(body)
+        planned = not isinstance(event, RetryDecided) or event.answer.should_retry
+        if planned and not isinstance(event, OutcomeSettled):
+            return event
+    return None
 
 
 def outcomes_of(connection: sqlite3.Connection, payment_id: str, attempt: int) -> list[OutcomeSettled]:

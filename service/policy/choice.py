@@ -171,13 +171,16 @@ class Chooser:
 
     def _exempt(self, request: Payment, now: datetime, reasons: list[Reason]) -> str | None:
         """Name the exemption from strong customer authentication under which an approved payment may go."""
+        book = self._rules.at(now.astimezone(UTC).date())
+        countries = book.sca_countries
         if request.initiator == "merchant":
+            # Where nobody has to authenticate there is nothing to be exempt from.
+            if request.issuer_country not in countries:
+                return None
             reasons.append(Reason(code="merchant_initiated", detail="the customer is not there to authenticate"))
             return "merchant_initiated"
         if request.uses_3ds:
             return None
-        book = self._rules.at(now.astimezone(UTC).date())
-        countries = book.sca_countries
         rule = book.low_value(request.currency)
         own = self._parameters.low_value_minor.get(request.currency)
         if rule is not None:

@@ -1,8 +1,9 @@
 """Online state in the memory of one process: the embedded default, with an optional snapshot on disk.
 
 The semantics are those of Redis: the same blobs, all-or-nothing updates, events that count once, times to live. One
-event loop calls it, so nothing here needs a lock. Everything is bounded: what expired is swept a few entries at a time
-with each write, and beyond a limit the oldest marks and records go first.
+event loop calls it, so nothing here needs a lock. What expired is swept a few entries at a time with each write; beyond a
+million the oldest marks and records go first, whatever their time to live (half a million decisions and their outcomes),
+and states are bounded by their time to live alone. A busy shop wants Redis.
 
 This module must not know the format of a snapshot.
 """
@@ -19,7 +20,7 @@ from features.layout import LAYOUTS
 from features.state import add
 from service.errors import StoreUnavailable
 from service.store.base import EVENT_TTL_SECONDS, Applied, Item, StateKeys, States, Update, grouped
-from service.store.snapshot import Entry, Snapshot, SnapshotRefused, load, put_aside, write
+from service.store.snapshot import Snapshot, SnapshotRefused, load, put_aside, write
 
 MOST_EVENTS: Final = 1_000_000
 """The most marks of applied events and the most decision records that are kept."""
@@ -61,10 +62,13 @@ class Expiring(Generic[K, V]):
             if not entries:
                 break
 
-    def left(self) -> list[tuple[K, float, V]]:
-        """Return every entry that has not ended, with the seconds it has left, oldest first."""
-        now = self._clock()
-        return [(key, end - now, value) for key, (end, value) in self._entries.items() if end > now]
+    def copy(self) -> list[tuple[K, tuple[float, V]]]:
+        """Return every entry with its end, oldest first: one fast copy, to be looked through elsewhere."""
+        return list(self._entries.items())
+
+
+def _write(path: Path, snapshot: Callable[[], Snapshot]) -> None:
+    write(path, snapshot())
 
 
 class MemoryStore:
@@ -98,6 +102,7 @@ class MemoryStore:
         self._states: dict[str, Expiring[str, bytes]] = {kind: Expiring(clock) for kind in LAYOUTS}
         self._events: Expiring[str, bool] = Expiring(clock, most_events)
         self._records: Expiring[str, bytes] = Expiring(clock, most_events)
+        self._clock = clock
         self._changes = 0
         self._saved = 0
         self._saver: asyncio.Task[None] | None = None
@@ -224,7 +229,7 @@ class MemoryStore:
         """Write the snapshot now; blocking, for backfills. Without a path it does nothing."""
         if self._path is not None:
             changes = self._changes
-            write(self._path, self._snapshot())
+            _write(self._path, self._copy())
             self._saved = changes
 
     def _check(self) -> None:
@@ -249,15 +254,18 @@ class MemoryStore:
         self._changes += 1
         return True
 
-    def _snapshot(self) -> Snapshot:
-        states: list[Entry] = []
-        for kind, kept in self._states.items():
-            states += [(kind, key, ttl, blob) for key, ttl, blob in kept.left()]
-        return Snapshot(
-            saved_at=time.time(),
-            states=states,
-            events=[(event_id, ttl, None) for event_id, ttl, _ in self._events.left()],
-            records=self._records.left(),
+    def _copy(self) -> Callable[[], Snapshot]:
+        """Return what makes a snapshot of this moment, wherever it is called; the copy alone is made here."""
+        now, at = self._clock(), time.time()
+        states = {kind: kept.copy() for kind, kept in self._states.items()}
+        events, records = self._events.copy(), self._records.copy()
+        return lambda: Snapshot(
+            saved_at=at,
+            states=[
+                (kind, key, end - now, blob) for kind, kept in states.items() for key, (end, blob) in kept if end > now
+            ],
+            events=[(event_id, end - now, None) for event_id, (end, _) in events if end > now],
+            records=[(key, end - now, record) for key, (end, record) in records if end > now],
         )
 
     async def _keep_saving(self, path: Path) -> None:
@@ -266,10 +274,10 @@ class MemoryStore:
             if self._changes == self._saved:
                 continue
             changes = self._changes
-            # Gathered here, where nothing else writes; packed and written elsewhere, for blobs never change.
-            snapshot = self._snapshot()
+            # Copied here, where nothing else writes; looked through, packed and written elsewhere: blobs never change.
+            snapshot = self._copy()
             try:
-                await asyncio.to_thread(write, path, snapshot)
+                await asyncio.to_thread(_write, path, snapshot)
             except OSError as error:
                 self._failing = f"the snapshot {path} could not be written: {error}"
             else:

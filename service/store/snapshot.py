@@ -10,8 +10,9 @@ import struct
 import tempfile
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,15 +41,40 @@ _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Snapshot).decode
 
 
+_AT_ONCE: Final = 500
+"""Entries packed in one go: packing holds the interpreter, and requests are answered meanwhile."""
+
+
+def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the MessagePack of a snapshot in small pieces."""
+    fields: dict[str, Any] = msgspec.structs.asdict(snapshot)
+    yield (0x80 | len(fields)).to_bytes(1, "big")
+    for name, value in fields.items():
+        yield _ENCODE(name)
+        if not isinstance(value, list):
+            yield _ENCODE(value)
+            continue
+        yield b"\xdd" + len(value).to_bytes(4, "big")
+        for start in range(0, len(value), _AT_ONCE):
+            some = value[start : start + _AT_ONCE]
+            # Without the chunk's own array header, which is one byte below sixteen entries and three from there on.
+            yield _ENCODE(some)[1 if len(some) < 16 else 3 :]
+
+
 def write(path: Path, snapshot: Snapshot) -> None:
     """Write `snapshot` to `path`: whole or not at all."""
-    body = _ENCODE(snapshot)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_HEAD.pack(MAGIC, FORMAT, zlib.crc32(body), len(body)))
-            file.write(body)
+            file.write(bytes(_HEAD.size))
+            crc = length = 0
+            for piece in _pieces(snapshot):
+                crc = zlib.crc32(piece, crc)
+                length += len(piece)
+                file.write(piece)
+            file.seek(0)
+            file.write(_HEAD.pack(MAGIC, FORMAT, crc, length))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

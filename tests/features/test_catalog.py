@@ -1,6 +1,7 @@
 """The catalog and its plan: names, fingerprint, absence, and what a bundle must bring."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from features.increment import attempt_increment, result_increment
 from features.layout import LAYOUTS
 from features.spec import ABSENT, count, rate
 from features.state import add
+from trainer.features_command import describe
 
 NOON = 1_780_012_800 * SECOND
 ENCODINGS = {spec.name: neutral(0.5) for spec in CATALOG if spec.target is not None}
@@ -101,3 +103,10 @@ def test_a_plan_without_an_encoding_is_refused_by_name() -> None:
 
 def test_currencies_keep_their_own_minor_units() -> None:
     assert (UNITS["EUR"], UNITS["JPY"], UNITS["KWD"]) == (100.0, 1.0, 1000.0)
+
+
+def test_the_page_of_features_is_not_stale() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "features.md"
+    assert page.read_text(encoding="utf-8") == describe() + "\n", (
+        "run: python -m trainer features --write docs/features.md"
+    )

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.decision import Decision, RetryDecision
+from features.catalog import CANDIDATE, PAYMENT, POSITION
 from tests.parts import (
     Parts,
     Tell,
@@ -121,6 +123,34 @@ def test_another_question_about_the_same_attempt_has_an_answer_of_its_own(tell: 
             "AuthDecided",
             "RoutingDecided",
         ]
+
+    tell(story)
+
+
+def test_an_attempt_asked_about_twice_is_no_payment_before_itself(tell: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        earlier = datetime.now(UTC) - timedelta(hours=1)
+        for number in range(3):
+            await parts.decide.auth(auth(payment_id=f"early {number}", occurred_at=earlier), deadline=soon())
+        asked = await parts.decide.auth(auth(payment_id="twice"), deadline=soon())
+        await parts.decide.settle()
+        routed = await parts.decide.routing(routing(payment_id="twice"), deadline=soon())
+        await parts.decide.settle()
+        changed = await parts.decide.auth(auth(payment_id="twice", amount_minor=1001), deadline=soon())
+        rows = []
+        for answer in (asked, routed, changed):
+            event = await parts.journal.find(answer.decision_id)
+            assert event is not None
+            assert event.vectors is not None
+            rows.append(np.frombuffer(event.vectors.rows, dtype="<f4").reshape(len(event.vectors.processors), -1))
+        windows = [POSITION[spec.name] for spec in (*PAYMENT, *CANDIDATE) if spec.entity is not None]
+        # A window's numbers are those of the first question; only the seconds since the last attempt have gone on.
+        still = [column for column in windows if column != POSITION["card_seconds_since_attempt"]]
+        still.remove(POSITION["card_amount_relative_30d"])
+        assert (rows[0][:, still] == rows[1][:, still]).all()
+        assert (rows[0][:, still] == rows[2][:, still]).all()
+        since = POSITION["card_seconds_since_attempt"]
+        assert rows[1][0, since] > 3_000
 
     tell(story)
 

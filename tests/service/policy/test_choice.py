@@ -190,8 +190,9 @@ def test_the_bundle_may_state_a_threshold_where_the_rules_have_none(choose, comp
     assert choose(policy=policy, **{**EURO, "currency": "SEK", "issuer_country": "US"}).exemption is None
 
 
-def test_a_merchants_own_charge_is_exempt(choose):
-    assert choose(initiator="merchant").exemption == "merchant_initiated"
+def test_a_merchants_own_charge_is_exempt_where_there_is_a_duty_to_authenticate(choose):
+    assert choose(initiator="merchant", issuer_country="DE").exemption == "merchant_initiated"
+    assert choose(initiator="merchant", issuer_country="US").exemption is None
 
 
 def test_there_are_five_reasons_at_most(choose, compiled):
