@@ -6,6 +6,7 @@ Whatever prevents that is one sentence on standard error and exit code 2.
 import gc
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,12 +15,14 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import logs, settings
 from service.errors import ServiceError
 
 DRAIN_SECONDS: Final = 10
 _BACKLOG: Final = 2048
+_UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Server(uvicorn.Server):
@@ -45,6 +48,21 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 for clients that offer an upgrade (Java's and curl's h2c): the offer is not taken, the request is answered.
+
+    httptools ends a message at the head of an offered upgrade and drops its body. A server may ignore the offer (RFC 9110,
+    7.8), so the parser does not get to see it.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if b"pgrade" in data and (self.cycle is None or self.cycle.response_complete):
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"\r\nx-upgrade-offered:", head) + end + body
+        super().data_received(data)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -90,7 +108,7 @@ def main() -> int:
         uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=Protocol,
             ws="none",
             lifespan="on",
             log_config=None,

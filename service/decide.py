@@ -57,6 +57,7 @@ class Decide:
         self._log_vectors = log_vectors
         self._writing: set[asyncio.Task[Any]] = set()
         self._seldom = Seldom(1.0)
+        self._under_way: dict[tuple[str, str, int], tuple[Payment, asyncio.Future[Decision | None]]] = {}
 
     async def auth(self, request: AuthRequest, *, deadline: float) -> Decision:
         """Decide whether and how to send a payment."""
@@ -76,12 +77,15 @@ class Decide:
         at = micros(moment)
         processors = request.processors or bundle.processors
         permit = bundle.policy.permit(request, moment)
+        decided: DecisionRecord | None = None
         waits: tuple[int, ...] = ()
         table: list[list[float]] = []
         vectors = None
         if permit.verdict is None and processors:
             waits = bundle.policy.waits(permit)
-            states = await self._read(request, processors, deadline, degraded)
+            following = by_attempt(request.payment_id, request.attempt + 1)
+            states = await self._read(request, processors, deadline, degraded, following)
+            decided = None if states.record is None else decode(states.record)
             views = _views(states, processors)
             rows = bundle.plan.rows(request, at, views.entities, views.candidates(processors))
             matrix = bundle.plan.retry_rows(rows, request, at, processors, waits)
@@ -112,7 +116,7 @@ class Decide:
             policy_version=bundle.policy.policy_version,
             latency_us=(perf_counter_ns() - started) // 1000,
         )
-        if choice.should_retry:
+        if choice.should_retry and (decided is None or not decided.counted):
             # The retry will be the next attempt of this payment; it counts when its outcome is reported.
             later = at + (choice.wait_seconds or 0) * 1_000_000
             record = of_payment(request, choice.processor, later, counted=False)
@@ -132,6 +136,33 @@ class Decide:
         await self.settle()
 
     async def _answer(
+        self,
+        request: AuthRequest | RoutingRequest,
+        kind: Literal["auth", "routing"],
+        made: Callable[..., JournalEvent],
+        deadline: float,
+    ) -> Decision:
+        key = (kind, request.payment_id, request.attempt)
+        under_way = self._under_way.get(key)
+        if under_way is not None and under_way[0] == request:
+            # Asked twice at once: one answer for both, once it is kept.
+            shared = await asyncio.shield(under_way[1])
+            if shared is not None:
+                return shared
+        future: asyncio.Future[Decision | None] = asyncio.get_running_loop().create_future()
+        mine = self._under_way[key] = (request, future)
+        try:
+            answer = await self._answer_once(request, kind, made, deadline)
+            future.set_result(answer)
+            return answer
+        finally:
+            if not future.done():
+                # This one came to nothing; whoever waits for it asks for itself.
+                future.set_result(None)
+            if self._under_way.get(key) is mine:
+                del self._under_way[key]
+
+    async def _answer_once(
         self,
         request: AuthRequest | RoutingRequest,
         kind: Literal["auth", "routing"],

@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         plain: dict[str, Any] = msgspec.structs.asdict(self)
         plain["bundles"] = str(self.bundles)
         plain["journal"] = "off" if self.journal is None else str(self.journal)
-        plain["rules"] = None if self.rules is None else str(self.rules)
+        plain["rules"] = "off" if self.rules is None else str(self.rules)
         plain["store"] = _mask(self.store)
         plain["pan_exempt"] = list(self.pan_exempt)
         return plain
@@ -158,7 +158,9 @@ def _folder(variable: str, raw: str) -> Path:
     return Path(raw)
 
 
-def _file(variable: str, raw: str) -> Path:
+def _file_or_off(variable: str, raw: str) -> Path | None:
+    if raw.lower() == "off":
+        return None
     if not Path(raw).is_file():
         raise SettingsError(variable, expected="the path of a file that is there", came=_shown(raw))
     return Path(raw)
@@ -218,5 +220,5 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "journal_sync": _one_of("full", "async"),
     "store_timeout_ms": _number(0.1, 10_000.0, "milliseconds"),
     "event_ttl_days": _integer(1, 400),
-    "rules": _file,
+    "rules": _file_or_off,
 }

@@ -13,6 +13,7 @@ import msgspec
 from service.errors import RequestRefused
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MANY_DIGITS: Final = 8
 _LONGEST_INTEGER: Final = 400
 _HUGE: Final[int] = int("9" * _LONGEST_INTEGER)
 _BYTE: Final = re.compile(r"\(byte ([0-9]+)\)")
@@ -70,8 +71,9 @@ def malformed(error: Exception, form: str) -> RequestRefused:
 
 
 def child(path: str, key: Any) -> str:
-    """Return the path of a member; a key that is not a plain identifier of up to 64 characters is not shown."""
-    return f"{path}.{key}" if isinstance(key, str) and _IDENTIFIER.fullmatch(key) else path
+    """Return the path of a member; a key that is no plain identifier of up to 64 characters, or full of digits, is not shown."""
+    shown = isinstance(key, str) and _IDENTIFIER.fullmatch(key) and sum(map(str.isdigit, key)) < _MANY_DIGITS
+    return f"{path}.{key}" if shown else path
 
 
 def item(path: str, index: int) -> str:

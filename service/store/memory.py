@@ -20,7 +20,7 @@ from features.layout import LAYOUTS
 from features.state import add
 from service.errors import StoreUnavailable
 from service.store.base import EVENT_TTL_SECONDS, Applied, Item, StateKeys, States, Update, grouped
-from service.store.snapshot import Snapshot, SnapshotRefused, load, put_aside, write
+from service.store.snapshot import NotOurs, Snapshot, SnapshotRefused, load, put_aside, write
 
 MOST_EVENTS: Final = 1_000_000
 """The most marks of applied events and the most decision records that are kept."""
@@ -124,6 +124,8 @@ class MemoryStore:
             return None
         try:
             snapshot = load(self._path)
+        except NotOurs as error:
+            raise StoreUnavailable(str(error)) from error
         except SnapshotRefused as error:
             aside = put_aside(self._path)
             return (

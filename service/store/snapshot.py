@@ -24,6 +24,10 @@ Entry = tuple[str, str, float, bytes]
 """Kind, key, seconds left and blob of an entity."""
 
 
+class NotOurs(Exception):
+    """What lies at a snapshot's path is not Pointsman's: it is neither read, nor moved, nor written over."""
+
+
 class SnapshotRefused(Exception):
     """A file that is not a whole snapshot of this format; the message says why."""
 
@@ -102,7 +106,11 @@ def load(path: Path) -> Snapshot | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SnapshotRefused(str(error)) from error
+        msg = f"{path} cannot be read as a snapshot: {error.strerror}"
+        raise NotOurs(msg) from error
+    if content and content[:8] != MAGIC[: len(content)]:
+        msg = f"expected a snapshot of Pointsman at {path}, there is another file"
+        raise NotOurs(msg)
     snapshot = _open(content)
     gone = max(0.0, time.time() - snapshot.saved_at)
     return Snapshot(

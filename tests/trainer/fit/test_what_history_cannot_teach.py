@@ -37,7 +37,7 @@ def noted(manifest: Manifest, model: str) -> str:
     assert 0.0 < entry.prior < 1.0
     note = next(note for note in manifest.notes if note.startswith(f"{model}: "))
     assert entry.untrained_because in note
-    assert f"a prior of {entry.prior:.4f} answers in its place" in note
+    assert f"a prior of {entry.prior:.3g} answers in its place" in note
     return note
 
 
