@@ -10,8 +10,9 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
 help:
+	@echo "make setup   makes the environment in .venv"
 	@echo "make demo    simulate, train, serve, drive payments through it (ONCE=1 exits afterwards)"
-	@echo "make test    install and run every check and every test"
+	@echo "make test    install and run every check and every test (about 5 minutes)"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make bench   the micro-benchmarks of the hot path"
 

@@ -1,5 +1,6 @@
 """JSON Schemas (2020-12) of every message, generated from the structs and committed beside them."""
 
+import inspect
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,9 +34,19 @@ MESSAGES: Final[dict[str, Any]] = {
 }
 
 
+def tidy(schema: Any) -> Any:
+    """Return a schema whose descriptions are free of their docstrings' indentation, which only Python 3.13 takes off itself."""
+    if isinstance(schema, dict):
+        return {
+            name: inspect.cleandoc(value) if name == "description" and isinstance(value, str) else tidy(value)
+            for name, value in schema.items()
+        }
+    return [tidy(value) for value in schema] if isinstance(schema, list) else schema
+
+
 def render(message: Any) -> bytes:
     """Return the JSON Schema of a message as indented, newline-terminated JSON."""
-    schema = msgspec.json.schema(message)
+    schema = tidy(msgspec.json.schema(message))
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
 

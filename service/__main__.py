@@ -87,6 +87,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 def main() -> int:
     """Serve; return the exit code."""
+    if sys.argv[1:]:
+        return _refuse(
+            "expected no arguments; settings are POINTSMAN_ variables, such as POINTSMAN_PORT (see README.md)"
+        )
     try:
         chosen = settings.load(os.environ)
     except ServiceError as error:

@@ -17,6 +17,7 @@ from contracts.health import Liveness, Readiness
 from contracts.outcome import Outcome, OutcomeBatch, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
 from contracts.problem import Problem
+from contracts.schema import tidy
 from service.http.examples import EXAMPLES
 from service.http.problems import HTTP_CODES, MAPPINGS, REFUSALS
 
@@ -24,7 +25,9 @@ _TYPES: Final[tuple[Any, ...]] = (
     AuthRequest, RoutingRequest, RetryRequest, Outcome, OutcomeBatch, Decision, RetryDecision, OutcomeReceipt, Problem,
     Manifest, AuditTrail, Liveness, Readiness,
 )  # fmt: skip
-_SCHEMAS, _COMPONENTS = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+_RAW: Final = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
+_SCHEMAS: Final[list[dict[str, Any]]] = tidy(list(_RAW[0]))
+_COMPONENTS: Final[dict[str, Any]] = tidy(_RAW[1])
 _SCHEMA_OF: Final = dict(zip((str(kind) for kind in _TYPES), _SCHEMAS, strict=True))
 _WHY: Final = {
     400: "The body or a header cannot be read.",
