@@ -121,6 +121,9 @@ class Learn:
         except StoreError as error:
             return error
         record = None if found is None else decode(found)
+        if record is not None and record.payment_id != outcome.payment_id:
+            # The decision named is another payment's: this outcome is not about it.
+            return None
         return record if record is not None else await self._from_journal(outcome)
 
     async def _from_journal(self, outcome: Outcome) -> DecisionRecord | None:
@@ -129,6 +132,8 @@ class Learn:
             event = None
             if outcome.decision_id is not None:
                 event = await self._journal.find(outcome.decision_id)
+            if event is not None and event.request.payment_id != outcome.payment_id:
+                return None
             if event is None:
                 event = await self._journal.find_attempt(outcome.payment_id, outcome.attempt)
         except JournalUnavailable as error:

@@ -36,6 +36,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
     decision_id: str | None = None
     card_last_attempt: int = 0
     counted_through: str | None = None
+    payment_id: str | None = None
 
     def answered_again(self, processor: str | None, decision_id: str) -> "DecisionRecord":
         """Return the record after another answer about the same attempt: what was counted stays counted as it was."""
@@ -88,6 +89,7 @@ def of_payment(
         decision_id,
         card_last_attempt,
         processor if counted else None,
+        request.payment_id,
     )
 
 

@@ -63,6 +63,18 @@ def test_a_chargeback_weeks_later_needs_no_decision_id(tell: Tell, store_url: st
     tell(story)
 
 
+def test_an_outcome_that_names_another_payments_decision_changes_nothing(tell: Tell, store_url: str) -> None:
+    async def story(parts: Parts) -> None:
+        _, answer = await ask(parts)
+        await parts.decide.settle()
+        assert await report(parts, settled(payment_id="foreign", decision_id=answer.decision_id)) == ("kept",)
+        forget(parts, store_url)
+        assert await report(parts, settled(payment_id="foreign", decision_id=answer.decision_id)) == ("kept",)
+        assert await state(parts, "card", "tok_1") is None
+
+    tell(story)
+
+
 def test_a_forgotten_retry_is_found_by_the_attempt_it_planned(tell: Tell, store_url: str) -> None:
     async def story(parts: Parts) -> None:
         question = retry("atlas", "51", occurred_at=START, declined_at=START)
