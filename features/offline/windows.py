@@ -9,7 +9,7 @@ import polars as pl
 
 from features.increment import ENTITY_COLUMN, TECHNICAL
 from features.layout import LAYOUTS, MEASURES
-from features.offline.expressions import last_attempt, measure, seen
+from features.offline.expressions import last_attempt
 from features.spec import FeatureSpec
 
 _AT = "_at"
@@ -125,6 +125,3 @@ def with_windows(
             for name in names
         ).drop("_tail", *(f"_before_{name}" for name in names), "_at", "_at_right", strict=False)
     return frame.drop(f"_now_{name}" for name in every)
-
-
-__all__ = ["increments", "measure", "seen", "with_windows"]

@@ -6,7 +6,7 @@ from typing import Final
 
 from contracts.bundle import Manifest
 from service.errors import BundleRefused, NotReady
-from service.models.bundle import MANIFEST, Bundle, load
+from service.models.bundle import Bundle, load
 from service.policy.rules import Rules
 
 POINTER: Final = "active"
@@ -120,6 +120,3 @@ def _marks(folder: Path) -> _Marks:
     except (OSError, ValueError):
         return ()
     return tuple((name, stat.st_size, stat.st_ctime_ns) for name, stat in found)
-
-
-__all__ = ["MANIFEST", "ActiveBundles"]
