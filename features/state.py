@@ -1,155 +1,314 @@
-"""One entity's remembered sums as a packed blob: add an increment, read a window.
+"""One entity's remembered sums as a packed blob: add an event, read a window.
 
-Pure functions over bytes. ``service/store/update.lua`` does the same addition inside Redis; one contract suite holds
-both to the same bytes.
+Pure functions over bytes; `features.layout` says how they lie. ``service/store/update.lua`` does the same addition inside
+Redis; one contract suite holds both to the same bytes.
 """
 
 import struct
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from typing import Final, Literal
 
-from features.increment import Increment
-from features.layout import MOST_TILES, VERSION, Layout, M
+from features.increment import CODES, Increment
+from features.layout import AMOUNT, INDEX, MOST_ROWS, VERSION, WORD, Layout
 
-_ROW = struct.Struct(f"<{M}q")
-_TILE = struct.Struct("<i")
-_ZEROS = (0,) * M
-_ROW_AND_TILE = 4 + 8 * M
-_TILE_RUNS = tuple(struct.Struct(f"<{count}i") for count in range(MOST_TILES + 2))
+Trouble = Literal["version", "corrupt"]
+
+_MEMBER: Final = struct.Struct("<Ii")
+_TIME: Final = struct.Struct("<q")
+_NONE: Final = (0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
+_APPROVED: Final = CODES["approved"]
+_TECHNICAL: Final = CODES["technical"]
+_DECLINED: Final = INDEX["declined"]
+
+Row = tuple[int, ...]
+
+
+class View:
+    """A readable blob, taken apart. Unknown bytes are for `trouble`, not for this class.
+
+    Attributes
+    ----------
+    sums
+        The words of everything ever added.
+    last_attempt, last_amount, last_result, last_approved, last_code
+        Microseconds, minor units and one of `features.increment.CODES`; 0 for never.
+    decayed
+        Decayed sums of results, approved and technical as of `last_result`.
+    tiles, rows
+        Tiles in units of the finest hop, ascending, and the sums before each.
+    members
+        (member, last seen tile), by tile and member, greatest first.
+    streak
+        Times of the declines after the last approval, greatest first.
+    """
+
+    __slots__ = (
+        "decayed",
+        "last_amount",
+        "last_approved",
+        "last_attempt",
+        "last_code",
+        "last_result",
+        "layout",
+        "members",
+        "rows",
+        "streak",
+        "sums",
+        "tiles",
+    )
+
+    def __init__(self, layout: Layout, blob: bytes | None = None) -> None:
+        self.layout = layout
+        words = layout.words
+        self.tiles: list[int] = []
+        self.rows: list[Row] = []
+        self.members: list[tuple[int, int]] = []
+        self.streak: list[int] = []
+        if blob is None:
+            self.sums: Row = (0,) * words
+            fixed: Sequence[float] = _NONE
+        else:
+            _, count, members, streak, *rest = layout.head.unpack_from(blob)
+            self.sums, fixed = tuple(rest[:words]), rest[words:]
+            offset = layout.head_size
+            self.tiles = list(struct.unpack_from(f"<{count}i", blob, offset))
+            offset += 4 * count
+            self.rows = [layout.row.unpack_from(blob, offset + place * 4 * words) for place in range(count)]
+            offset += 4 * words * count
+            self.members = [_MEMBER.unpack_from(blob, offset + 8 * place) for place in range(members)]
+            self.streak = list(struct.unpack_from(f"<{streak}q", blob, offset + 8 * members))
+        self.last_attempt, self.last_amount, self.last_result, self.last_approved, self.last_code = map(int, fixed[:5])
+        self.decayed: tuple[float, ...] = tuple(fixed[5:])
+
+    def packed(self) -> bytes:
+        """Return the blob."""
+        layout = self.layout
+        head = layout.head.pack(
+            layout.mark,
+            len(self.tiles),
+            len(self.members),
+            len(self.streak),
+            *self.sums,
+            self.last_attempt,
+            self.last_amount,
+            self.last_result,
+            self.last_approved,
+            self.last_code,
+            *self.decayed,
+        )
+        return b"".join(
+            (
+                head,
+                struct.pack(f"<{len(self.tiles)}i", *self.tiles),
+                *[layout.row.pack(*row) for row in self.rows],
+                *[_MEMBER.pack(*entry) for entry in self.members],
+                *[_TIME.pack(at) for at in self.streak],
+            )
+        )
+
+    def start(self, width: int, hop: int, now: int) -> int:
+        """Return the first tile of the window [floor((now - width) / hop) * hop, now), all in microseconds."""
+        return (now - width) // hop * (hop // self.layout.hop)
+
+    def window(self, measure: str, width: int, hop: int, now: int) -> int:
+        """Return the sum of one measure over a window.
+
+        Whatever was added at `now` or later is counted too: the caller asks at the present.
+        """
+        place = self.layout.place[measure]
+        position = bisect_left(self.tiles, self.start(width, hop, now))
+        row = self.rows[position] if position < len(self.rows) else self.sums
+        low = (self.sums[place] - row[place]) % WORD
+        if measure != "amount_minor":
+            return low
+        high = (self.sums[place + 1] - row[place + 1]) * WORD
+        return (self.sums[place] - row[place] + high) % (WORD * WORD)
 
 
 def empty(layout: Layout) -> bytes:
     """Return the state of an entity to which nothing was added yet."""
-    counts = (0,) * len(layout.rings)
-    return layout.head.pack(VERSION, len(layout.rings), layout.crc, *counts) + layout.totals.pack(*_ZEROS, 0)
+    return View(layout).packed()
+
+
+def trouble(layout: Layout, blob: bytes) -> Trouble | None:
+    """Return why a blob cannot be read: "version" for another version or layout, "corrupt" for anything else, or None."""
+    mark = layout.mark
+    if blob[:6] != mark:
+        return "version" if len(blob) >= 6 and 0 < blob[0] <= VERSION else "corrupt"
+    if len(blob) < layout.head_size:
+        return "corrupt"
+    _, rows, members, streak, *_ = layout.head.unpack_from(blob)
+    whole = len(blob) == layout.size(rows, members, streak)
+    # More than a layout keeps is no state of ours, whatever its length.
+    sane = rows <= MOST_ROWS and members <= layout.members and streak <= layout.streak
+    return None if whole and sane else "corrupt"
 
 
 def is_readable(layout: Layout, blob: bytes) -> bool:
     """Tell whether `blob` is a whole state of this layout (right version, layout and length)."""
-    return _counts(layout, blob) is not None
-
-
-def _counts(layout: Layout, blob: bytes) -> tuple[int, ...] | None:
-    """Return how many tiles each ring of a state has; None for bytes that are no state of this layout."""
-    if len(blob) < layout.head_size:
-        return None
-    head = layout.head.unpack_from(blob)
-    counts = head[3:]
-    if head[:3] != layout.mark or len(blob) != layout.head_size + sum(counts) * _ROW_AND_TILE:
-        return None
-    # More tiles than a ring keeps is no state of ours, whatever its length.
-    return counts if max(counts) <= MOST_TILES else None
-
-
-def add(layout: Layout, blob: bytes | None, increment: Increment) -> bytes:
-    """Return the state after one increment; a missing or unreadable blob counts as empty.
-
-    Increments may come in any order: the result depends only on their set, as far as any window can see.
-    """
-    counts = None if blob is None else _counts(layout, blob)
-    if blob is None or counts is None:
-        blob = empty(layout)
-        counts = (0,) * len(layout.rings)
-    *totals, last_attempt = layout.totals.unpack_from(blob, layout.totals_offset)
-    at, deltas, is_attempt = increment
-    after = layout.totals.pack(
-        *[total + delta for total, delta in zip(totals, deltas, strict=True)],
-        max(last_attempt, at) if is_attempt else last_attempt,
-    )
-    if _is_newest(layout, blob, counts, at):
-        # Every row holds what was before its tile, so only the totals move.
-        return blob[: layout.totals_offset] + after + blob[layout.head_size :]
-    parts: list[bytes] = []
-    new_counts = []
-    offset = layout.head_size
-    for ring, count in zip(layout.rings, counts, strict=True):
-        rows_at = offset + 4 * count
-        tiles = list(_TILE_RUNS[count].unpack_from(blob, offset))
-        rows = [_ROW.unpack_from(blob, rows_at + 8 * M * position) for position in range(count)]
-        tile = at // ring.hop
-        if not count or tile != tiles[-1]:
-            tiles, rows = _insert(tiles, rows, tile, deltas, tuple(totals), ring.tiles)
-        parts.append(_TILE_RUNS[len(tiles)].pack(*tiles) + b"".join([_ROW.pack(*row) for row in rows]))
-        new_counts.append(len(tiles))
-        offset += count * _ROW_AND_TILE
-    return layout.head.pack(*layout.mark, *new_counts) + after + b"".join(parts)
-
-
-def _is_newest(layout: Layout, blob: bytes, counts: tuple[int, ...], at: int) -> bool:
-    """Tell whether `at` lies in the newest tile of every ring."""
-    offset = layout.head_size
-    for hop, count in zip(layout.hops, counts, strict=True):
-        if not count or _TILE.unpack_from(blob, offset + 4 * count - 4)[0] != at // hop:
-            return False
-        offset += count * _ROW_AND_TILE
-    return True
-
-
-def _insert(
-    tiles: list[int],
-    rows: list[tuple[int, ...]],
-    tile: int,
-    deltas: tuple[int, ...],
-    totals: tuple[int, ...],
-    keep: int,
-) -> tuple[list[int], list[tuple[int, ...]]]:
-    """Put an increment of `tile` into a ring whose newest tile is another one."""
-    oldest = (max(tile, tiles[-1]) if tiles else tile) - keep + 1
-    position = bisect_left(tiles, tile)
-    if tile >= oldest and (position == len(tiles) or tiles[position] != tile):
-        before = rows[position] if position < len(rows) else totals
-        tiles.insert(position, tile)
-        rows.insert(position, before)
-    # What comes late was not there when the later tiles began; from now on it was.
-    first_later = bisect_left(tiles, tile + 1)
-    for later in range(first_later, len(rows)):
-        rows[later] = tuple(value + delta for value, delta in zip(rows[later], deltas, strict=True))
-    drop = bisect_left(tiles, oldest)
-    return tiles[drop:], rows[drop:]
-
-
-class View:
-    """A readable blob opened for windows: nothing is decoded before it is asked for (see `readable`)."""
-
-    __slots__ = ("_blob", "_hops", "_offsets", "_tiles", "last_attempt", "totals")
-
-    def __init__(self, layout: Layout, blob: bytes, counts: tuple[int, ...] | None = None) -> None:
-        if counts is None:
-            counts = layout.head.unpack_from(blob)[3:]
-        self._blob = blob
-        self._hops = layout.hops
-        *totals, self.last_attempt = layout.totals.unpack_from(blob, layout.totals_offset)
-        self.totals: list[int] = totals
-        offset = layout.head_size
-        self._offsets: list[tuple[int, int]] = []
-        self._tiles: list[tuple[int, ...] | None] = [None] * len(counts)
-        for count in counts:
-            self._offsets.append((offset, count))
-            offset += count * _ROW_AND_TILE
-
-    def before(self, ring: int, width: int, now: int) -> Sequence[int]:
-        """Return the totals as they stood at the start of a window, one per measure.
-
-        The window covers [floor((now - width) / hop) * hop, now) in microseconds; its sums are `totals` less what this
-        returns. Whatever was added at `now` or later is counted too: the caller asks at the present.
-        """
-        start, count = self._offsets[ring]
-        tiles = self._tiles[ring]
-        if tiles is None:
-            tiles = self._tiles[ring] = _TILE_RUNS[count].unpack_from(self._blob, start)
-        position = bisect_left(tiles, (now - width) // self._hops[ring])
-        if position == count:
-            return self.totals
-        return _ROW.unpack_from(self._blob, start + 4 * count + 8 * M * position)
-
-    def window(self, ring: int, width: int, now: int) -> tuple[int, ...]:
-        """Return the sums over a window, one per measure; see `before`."""
-        return tuple([total - was for total, was in zip(self.totals, self.before(ring, width, now), strict=True)])
+    return trouble(layout, blob) is None
 
 
 def readable(layout: Layout, blob: bytes | None) -> View | None:
     """Open a state; None for one that is missing or cannot be read, which then counts as never seen."""
-    if blob is None:
-        return None
-    counts = _counts(layout, blob)
-    return None if counts is None else View(layout, blob, counts)
+    return None if blob is None or trouble(layout, blob) is not None else View(layout, blob)
+
+
+def add(layout: Layout, blob: bytes | None, increment: Increment, member: int | None = None) -> bytes:
+    """Return the state after one event; a missing or unreadable blob counts as empty.
+
+    Events may come in any order: the result depends only on their set (decayed sums: but for rounding). One that the layout
+    does not take changes nothing.
+
+    Parameters
+    ----------
+    layout, blob
+        The entity's layout and its state so far.
+    increment
+        The event.
+    member
+        The value to remember for a distinct count (`features.increment.member`), of attempts only.
+    """
+    view = readable(layout, blob) or View(layout)
+    if not layout.takes(increment.deltas):
+        return view.packed()
+    tile = increment.at // layout.hop
+    words = layout.packed(increment.deltas)
+    _add_row(view, tile, words)
+    view.sums = _plus(layout, view.sums, words)
+    if increment.is_attempt:
+        _remember_attempt(view, increment, tile, member)
+    if increment.code:
+        _remember_result(view, increment)
+    return view.packed()
+
+
+def _plus(layout: Layout, row: Row, words: Row) -> Row:
+    """Return a row plus the words of an event, each modulo 2^32 but for the carry of an amount."""
+    sums = [total + delta for total, delta in zip(row, words, strict=True)]
+    low = layout.place.get("amount_minor")
+    if low is not None and sums[low] >= WORD:
+        sums[low + 1] += 1
+    return tuple([total % WORD for total in sums])
+
+
+def _add_row(view: View, tile: int, words: Row) -> None:
+    """Make room for an event of `tile` among the rows, and add it to those it comes before."""
+    tiles, rows, layout = view.tiles, view.rows, view.layout
+    place = bisect_left(tiles, tile)
+    if place == len(tiles) or tiles[place] != tile:
+        rows.insert(place, rows[place] if place < len(rows) else view.sums)
+        tiles.insert(place, tile)
+    # What comes late was not there when the later tiles began; from now on it was.
+    for later in range(place + 1, len(rows)):
+        rows[later] = _plus(layout, rows[later], words)
+    kept = _kept(layout, tiles)
+    view.tiles = [tiles[at] for at in kept]
+    view.rows = [rows[at] for at in kept]
+
+
+def _kept(layout: Layout, tiles: list[int]) -> list[int]:
+    """Return the positions of the rows that some ring keeps."""
+    kept: set[int] = set()
+    for ring in layout.rings:
+        per_hop = ring.hop // layout.hop
+        oldest = tiles[-1] // per_hop - ring.reach // ring.hop
+        before = None
+        for position in range(bisect_left(tiles, oldest * per_hop), len(tiles)):
+            hop = tiles[position] // per_hop
+            if hop != before:
+                kept.add(position)
+                before = hop
+    return sorted(kept)
+
+
+def _remember_attempt(view: View, increment: Increment, tile: int, member: int | None) -> None:
+    at, amount = increment.at, increment.deltas[AMOUNT]
+    if at > view.last_attempt:
+        view.last_attempt, view.last_amount = at, amount
+    elif at == view.last_attempt:
+        view.last_amount = max(view.last_amount, amount)
+    if member is not None and view.layout.members:
+        seen = dict(view.members)
+        seen[member] = max(tile, seen.get(member, tile))
+        newest = sorted(((last, value) for value, last in seen.items()), reverse=True)
+        view.members = [(value, last) for last, value in newest[: view.layout.members]]
+
+
+def _remember_result(view: View, increment: Increment) -> None:
+    at, code = increment.at, increment.code
+    one = (1.0, float(code == _APPROVED), float(code == _TECHNICAL))
+    half_life = view.layout.half_life
+    # Exponential decay kept as of the newest result, so that a rate needs no clock to be read.
+    if at >= view.last_result:
+        weight = 2.0 ** (-(at - view.last_result) / half_life)
+        view.decayed = tuple([was * weight + new for was, new in zip(view.decayed, one, strict=True)])
+    else:
+        weight = 2.0 ** (-(view.last_result - at) / half_life)
+        view.decayed = tuple([was + weight * new for was, new in zip(view.decayed, one, strict=True)])
+    if at > view.last_result:
+        view.last_result, view.last_code = at, code
+    elif at == view.last_result:
+        view.last_code = max(view.last_code, code)
+    if code == _APPROVED:
+        view.last_approved = max(view.last_approved, at)
+        view.streak = [time for time in view.streak if time > view.last_approved]
+    elif increment.deltas[_DECLINED] and view.layout.streak and at > view.last_approved:
+        view.streak.insert(bisect_right([-time for time in view.streak], -at), at)
+        del view.streak[view.layout.streak :]
+
+
+def without(
+    layout: Layout,
+    blob: bytes | None,
+    increment: Increment,
+    *,
+    last: tuple[int, int],
+    member: int | None = None,
+    member_tile: int | None = None,
+) -> bytes | None:
+    """Return the state as if an attempt had not been added: no attempt is a payment before itself.
+
+    Parameters
+    ----------
+    layout, blob
+        The state with the attempt in it.
+    increment
+        The attempt, added not long ago: its row is still there.
+    last
+        Time and amount of the entity's last attempt before it, zeros for none.
+    member, member_tile
+        What a distinct count remembered of it, and the tile in which that was seen last before (None: never).
+    """
+    view = readable(layout, blob)
+    if view is None or not layout.takes(increment.deltas) or not view.tiles:
+        return blob
+    tile = increment.at // layout.hop
+    words = layout.packed(increment.deltas)
+    view.sums = _minus(layout, view.sums, words)
+    position = bisect_left(view.tiles, tile)
+    for later in range(position + 1, len(view.rows)):
+        view.rows[later] = _minus(layout, view.rows[later], words)
+    alone = position < len(view.tiles) and view.tiles[position] == tile
+    if alone and view.rows[position] == (view.rows[position + 1] if position + 1 < len(view.rows) else view.sums):
+        # Nothing else came in its tile.
+        del view.tiles[position], view.rows[position]
+    if view.last_attempt == increment.at:
+        view.last_attempt, view.last_amount = last
+    if member is not None:
+        seen = dict(view.members)
+        if seen.get(member) == tile:
+            view.members = [entry for entry in view.members if entry[0] != member]
+            if member_tile is not None:
+                view.members.append((member, member_tile))
+                view.members.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)
+    return view.packed()
+
+
+def _minus(layout: Layout, row: Row, words: Row) -> Row:
+    sums = [total - delta for total, delta in zip(row, words, strict=True)]
+    low = layout.place.get("amount_minor")
+    if low is not None and sums[low] < 0:
+        sums[low + 1] -= 1
+    return tuple([total % WORD for total in sums])
