@@ -1,0 +1,298 @@
+"""The catalog as Python source: the one function of each scope that makes a payment's values.
+
+A blob is unpacked with formats that skip what no feature of its kind asks for, each window costs one bisection and one
+unpacking of just its measures. The functions hold no state and copy nothing they need not.
+
+This module must not know which features there are.
+"""
+
+import struct
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from contracts.currency import EXPONENT
+from features.clock import DAY, HOUR, SECOND, moment
+from features.encoding import SEPARATOR, Encodings
+from features.increment import CODES
+from features.layout import AMOUNT, DECAYED, INDEX, MOST_ROWS, WORD, Layout
+from features.spec import FeatureSpec
+
+UNITS: Final[dict[str, float]] = {code: 10.0**exponent for code, exponent in EXPONENT.items()}
+"""Minor units in one major unit, by currency; a currency that is not here has 100."""
+
+OTHER_UNIT: Final = 100.0
+
+
+class Row(Protocol):
+    """Returns the values of one scope, in catalog order.
+
+    Takes the payment, the moment in microseconds, the packed states of the scope's kinds, the candidate and the wait
+    in seconds.
+    """
+
+    def __call__(  # noqa: D102
+        self, p: Any, at: int, states: Sequence[bytes | None], processor: str | None, wait: int, /
+    ) -> list[float]: ...
+
+
+# Operations on the payment's own fields: an expression over a, b (the inputs), k (the constant), at, us.
+# `at` is the moment of the decision and `us` the moment the feature speaks of, both in microseconds.
+_STATIC: Final[dict[str, str]] = {
+    "number": "{absent} if {a} is None else float({a})",
+    "flag": "{absent} if {a} is None else (1.0 if {a} else 0.0)",
+    "present": "0.0 if {a} is None else 1.0",
+    "equals": "{absent} if {a} is None else (1.0 if {a} == {k} else 0.0)",
+    "differs": "{absent} if {a} is None or {b} is None else (1.0 if {a} != {b} else 0.0)",
+    "major": "{a} / units.get({b}, other_unit)",
+    "whole": "1.0 if {a} % units.get({b}, other_unit) == 0 else 0.0",
+    "hour": "({us} % day) / hour",
+    "weekday": "float(({us} // day + 3) % 7)",
+    "monthday": "float(moment({us}).day)",
+    "weekend": "1.0 if ({us} // day + 3) % 7 >= 5 else 0.0",
+    "night": "1.0 if {us} % day < 6 * hour else 0.0",
+}
+
+# Operations on a seen entity: m and n are the sums of the inputs over the window.
+_STATE: Final[dict[str, str]] = {
+    "count": "float({m})",
+    "rate": "{m} / {n} if {n} else {absent}",
+    "mean": "{m} / {n} if {n} else {absent}",
+    "relative": "float(p.amount_minor) * float({n}) / float({m}) if {m} else {absent}",
+    "since": "(at - {last} if at > {last} else 0) / second if {last} >= horizon else {absent}",
+    "last": "{value} if {last} >= horizon else {absent}",
+    "decayed": "{part} / {whole} if last_result >= horizon else {absent}",
+    "distinct": "",
+    "streak": "",
+}
+
+OPERATIONS: Final = frozenset(_STATIC) | frozenset(_STATE) | {"prior"}
+"""Every operation this engine can compute."""
+
+_FIELD: Final[dict[str, str]] = {
+    "at": "at",
+    "retry_at": "(at + wait * second)",
+    "wait_seconds": "wait",
+    "processor": "processor",
+    "same_processor": "(processor == p.decline.processor)",
+    "response_code": "p.decline.response_code",
+    "advice_code": "p.decline.advice_code",
+}
+
+
+def compiled(
+    scope: str,
+    specs: Sequence[FeatureSpec],
+    kinds: Sequence[str],
+    encodings: Encodings,
+    bad: Callable[[str, bytes], None],
+) -> Row:
+    """Return the function of one scope.
+
+    Parameters
+    ----------
+    scope
+        Its name in tracebacks.
+    specs
+        The features, in the order of the values.
+    kinds
+        The kinds of entity whose states the function is given, in that order.
+    encodings
+        One for every `prior` feature.
+    bad
+        Called with the kind and the bytes of a state that cannot be read.
+    """
+    names: dict[str, Any] = {
+        "units": UNITS,
+        "other_unit": OTHER_UNIT,
+        "day": DAY,
+        "hour": HOUR,
+        "second": SECOND,
+        "moment": moment,
+        "bisect": bisect_left,
+        "tiles_of": _unpackers("i", MOST_ROWS + 1),
+        "last_seen_of": _unpackers("4xi", 255),
+        "times_of": _unpackers("q", 255),
+        "most": MOST_ROWS,
+        "bad": bad,
+    }
+    lines = ["def row(p, at, states, processor, wait):"]
+    lines.append(f"    o = [{', '.join(repr(spec.default) for spec in specs)}]")
+    for position, spec in enumerate(specs):
+        if spec.entity is None:
+            lines.append(f"    o[{position}] = {_static(spec)}")
+        if spec.target is not None:
+            names[f"t_{spec.name}"] = dict(encodings[spec.name].values)
+            names[f"d_{spec.name}"] = encodings[spec.name].default
+    for place, kind in enumerate(kinds):
+        entries = [(position, spec) for position, spec in enumerate(specs) if spec.entity == kind]
+        if entries:
+            lines += _entity(place, entries, names)
+    lines.append("    return o")
+    # The source is made of the catalog's own words alone: no part of a request or a bundle is in it.
+    exec(compile("\n".join(lines), f"<features.{scope}>", "exec"), names)  # noqa: S102
+    function: Row = names["row"]
+    return function
+
+
+def _unpackers(item: str, most: int) -> tuple[Callable[..., tuple[int, ...]], ...]:
+    return tuple(struct.Struct("<" + item * count).unpack_from for count in range(most + 1))
+
+
+def _field(name: str) -> str:
+    return _FIELD.get(name, f"p.{name}")
+
+
+def _static(spec: FeatureSpec) -> str:
+    if spec.operation == "prior":
+        parts = f" + {SEPARATOR!r} + ".join(f"({_field(name)} or '')" for name in spec.inputs)
+        return f"t_{spec.name}.get({parts}, d_{spec.name})"
+    fields = [_field(name) for name in spec.inputs]
+    return _STATIC[spec.operation].format(
+        a=fields[0], b=fields[-1], us=fields[0], k=repr(spec.constant), absent=repr(spec.default)
+    )
+
+
+Entries = Sequence[tuple[int, FeatureSpec]]
+
+
+def _windows(entries: Entries) -> dict[int, list[str]]:
+    """Return the measures asked for in each window, in the order of `MEASURES`."""
+    found: dict[int, set[str]] = {}
+    for _, spec in entries:
+        if spec.operation in ("count", "rate", "mean", "relative"):
+            found.setdefault(spec.width, set()).update(spec.inputs)
+    return {width: sorted(found[width], key=INDEX.__getitem__) for width in sorted(found)}
+
+
+def _last(spec: FeatureSpec) -> str:
+    """Return the name of the time a `since` or `last` feature looks at."""
+    what = spec.inputs[0]
+    if spec.operation == "since":
+        return f"last_{what}"
+    return "last_attempt" if what == "amount_minor" else "last_result"
+
+
+def _head_format(layout: Layout, entries: Entries, measures: Sequence[str]) -> tuple[struct.Struct, list[str]]:
+    """Return a format for the head of a blob that skips what is not asked for, and the names of what it gives."""
+    asked = {_last(spec) for _, spec in entries if spec.operation in ("since", "last")}
+    asked |= {"last_result"} if any(spec.operation == "decayed" for _, spec in entries) else set()
+    for _, spec in entries:
+        if spec.operation == "last":
+            asked.add("last_amount" if spec.inputs[0] == "amount_minor" else "last_code")
+        if spec.operation == "decayed":
+            asked |= {f"decayed_{name}" for name in spec.inputs}
+    form, names = _row_format(layout, measures, "t")
+    form, names = "6sHBB" + form, ["mark", "n", "m", "k", *names]
+    rest = [(name, "q") for name in ("last_attempt", "last_amount", "last_result", "last_approved")]
+    rest += [("last_code", "B"), *((f"decayed_{name}", "d") for name in DECAYED)]
+    for name, letter in rest:
+        form += letter if name in asked else f"{struct.calcsize('<' + letter)}x"
+        names += [name] if name in asked else []
+    return struct.Struct("<" + form), names
+
+
+def _row_format(layout: Layout, measures: Sequence[str], prefix: str) -> tuple[str, list[str]]:
+    """Return a format for one row that skips what is not asked for; an amount is one number of two words."""
+    form = ""
+    for name in layout.measures:
+        letter = "Q" if INDEX[name] == AMOUNT else "I"
+        form += letter if name in measures else f"{struct.calcsize('<' + letter)}x"
+    return form, [f"{prefix}_{name}" for name in layout.measures if name in measures]
+
+
+def _entity(place: int, entries: Entries, names: dict[str, Any]) -> list[str]:
+    """Return the lines that read one entity's state when it was seen in its longest window."""
+    layout = entries[0][1].layout
+    kind = layout.kind
+    windows = _windows(entries)
+    measures = [name for name in layout.measures if any(name in asked for asked in windows.values())]
+    head, fields = _head_format(layout, entries, measures)
+    size = 4 * layout.words
+    names |= {f"head_{kind}": head.unpack_from, f"mark_{kind}": layout.mark}
+    coarsest = layout.rings[-1].hop
+    lines = [
+        f"    b = states[{place}]",
+        "    if b is not None:",
+        "        z = len(b)",
+        f"        if z >= {layout.head_size}:",
+        f"            {', '.join(fields)} = head_{kind}(b)",
+        "        else:",
+        "            mark = None",
+        f"        if mark != mark_{kind} or z != {layout.head_size} + {4 + size} * n + 8 * (m + k) or n > most:",
+        f"            bad({kind!r}, b)",
+        "        elif n:",
+        f"            tiles = tiles_of[n](b, {layout.head_size})",
+        f"            start = (at - {layout.horizon}) // {coarsest}",
+        f"            if tiles[-1] >= start * {coarsest // layout.hop}:",
+        f"                horizon = start * {coarsest}",
+    ]
+    body: list[str] = []
+    rows = f"r = {layout.head_size} + 4 * n"
+    if windows:
+        body.append(rows)
+    for width, asked in windows.items():
+        body += _window(layout, width, asked, names)
+    for position, spec in entries:
+        body += _value(position, spec, layout)
+    return lines + ["                " + line for line in body]
+
+
+def _start(spec_or_width: int, layout: Layout) -> str:
+    """Return the first tile of a window of so many microseconds, in units of the finest hop."""
+    hop = next(ring.hop for ring in layout.rings if ring.reach >= spec_or_width)
+    times = hop // layout.hop
+    return f"(at - {spec_or_width}) // {hop}" + (f" * {times}" if times > 1 else "")
+
+
+def _window(layout: Layout, width: int, asked: Sequence[str], names: dict[str, Any]) -> list[str]:
+    """Return the lines that make the sums of one window, named by measure and width."""
+    form, fields = _row_format(layout, asked, "w")
+    unpack = f"row_{layout.kind}_{width}"
+    names[unpack] = struct.Struct("<" + form).unpack_from
+    sums = [f"{name}_{width}" for name in asked]
+    lines = [f"i = bisect(tiles, {_start(width, layout)})", "if i < n:"]
+    lines.append(f"    {', '.join(fields)}{',' if len(fields) == 1 else ''} = {unpack}(b, r + {4 * layout.words} * i)")
+    for name, total in zip(asked, sums, strict=True):
+        wrap = WORD * WORD if INDEX[name] == AMOUNT else WORD
+        lines.append(f"    {total} = (t_{name} - w_{name}) & {wrap - 1}")
+    return [*lines, "else:", f"    {' = '.join(sums)} = 0"]
+
+
+def _value(position: int, spec: FeatureSpec, layout: Layout) -> list[str]:
+    """Return the lines that set one feature of a seen entity."""
+    absent = repr(spec.default)
+    rows = f"{layout.head_size} + {4 + 4 * layout.words} * n"
+    match spec.operation:
+        case "distinct":
+            return [
+                "c = 0",
+                f"s = {_start(spec.width, layout)}",
+                f"for x in last_seen_of[m](b, {rows}):",
+                "    if x < s:",
+                "        break",
+                "    c += 1",
+                f"o[{position}] = float(c)",
+            ]
+        case "streak":
+            return [
+                "c = 0",
+                f"for x in times_of[k](b, {rows} + 8 * m) if k else ():",
+                "    if x < horizon:",
+                "        break",
+                "    c += 1",
+                f"o[{position}] = float(c)",
+            ]
+        case "since":
+            expression = _STATE["since"].format(last=_last(spec), absent=absent)
+        case "last":
+            what = spec.inputs[0]
+            value = "float(last_amount)" if what == "amount_minor" else f"(1.0 if last_code == {CODES[what]} else 0.0)"
+            expression = _STATE["last"].format(value=value, last=_last(spec), absent=absent)
+        case "decayed":
+            part, whole = (f"decayed_{name}" for name in spec.inputs)
+            expression = _STATE["decayed"].format(part=part, whole=whole, absent=absent)
+        case _:
+            first, second = f"{spec.inputs[0]}_{spec.width}", f"{spec.inputs[-1]}_{spec.width}"
+            expression = _STATE[spec.operation].format(m=first, n=second, absent=absent)
+    return [f"o[{position}] = {expression}"]
