@@ -37,6 +37,7 @@ class Payment(Wire, frozen=True, kw_only=True):
     occurred_at: Moment | None = None
     merchant_segment: Name | None = None
     merchant_country: Country | None = None
+    customer_id: Identifier | None = None
     card_bin: Bin | None = None
     card_funding: Name | None = None
     is_network_token: bool | None = None
@@ -44,6 +45,7 @@ class Payment(Wire, frozen=True, kw_only=True):
     initiator: Initiator | None = None
     channel: Name | None = None
     fraud_score: Share | None = None
+    device_id: Identifier | None = None
     device_trust_score: Share | None = None
     ip_country: Country | None = None
     cvv_result: Letter | None = None

@@ -15,7 +15,7 @@ import msgspec
 from service.errors import SettingsError
 
 PREFIX: Final = "POINTSMAN_"
-EXEMPTIBLE: Final = ("card_token", "decision_id", "merchant_id", "payment_id")
+EXEMPTIBLE: Final = ("card_token", "customer_id", "decision_id", "device_id", "merchant_id", "payment_id")
 """Identifier fields that a gateway may number with bare digits, so that the card number guard may skip them."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -27,6 +27,7 @@ _ANY: Final = np.frombuffer(b"abcdefghijkmnpqrstuvwxyz23456789", dtype=np.uint8)
 _DAYS_TO_BLOCK: Final = 3_600.0
 _BLOCKED_BEFORE_DAYS: Final = 15.0
 _TOKEN_BITS: Final = 45
+_PREFIXES: Final = ("tok_", "cus_", "dev_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Cards:
             np.array([0, 14, 24, 27])[rng.integers(0, 4, total)].astype(np.int8),
             (rng.random(total) < 0.45) & (network[bin_index] < 2),
             *_blocks(rng, total),
-            _tokens(seed, total),
+            tokens(seed, total, "tok_"),
             order.astype(np.int32),
             country_first.astype(np.int64),
             numbers,
@@ -139,17 +140,21 @@ def _blocks(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
     return (days * DAY_US).astype(np.int64), kind
 
 
-def _tokens(seed: int, count: int) -> Array:
-    """Distinct tokens in which at least every second character is a letter, so none looks like a card number."""
+def tokens(seed: int, count: int, prefix: str) -> Array:
+    """Return distinct tokens as bytes, shape (count, len(prefix) + 10).
+
+    At least every second character is a letter, so none looks like a card number. Each prefix has tokens of its own.
+    """
     mask = np.uint64(2**_TOKEN_BITS - 1)
-    value = (np.arange(count, dtype=np.uint64) + np.uint64(seed % 2**32)) * np.uint64(0x5851F42D4C957F2D) & mask
+    salt = np.uint64(seed % 2**32 + (_PREFIXES.index(prefix) << 40))
+    value = (np.arange(count, dtype=np.uint64) + salt) * np.uint64(0x5851F42D4C957F2D) & mask
     value = (value ^ (value >> np.uint64(22))) * np.uint64(0x14057B7EF767814F) & mask
     value ^= value >> np.uint64(23)
-    token = np.empty((count, 14), dtype=np.uint8)
-    token[:, :4] = np.frombuffer(b"tok_", dtype=np.uint8)
+    token = np.empty((count, len(prefix) + 10), dtype=np.uint8)
+    token[:, : len(prefix)] = np.frombuffer(prefix.encode(), dtype=np.uint8)
     for column in range(10):
         letters = _ANY if column % 2 else _SAFE
         width = np.uint64(len(letters))
-        token[:, 4 + column] = letters[(value % width).astype(np.int64)]
+        token[:, len(prefix) + column] = letters[(value % width).astype(np.int64)]
         value //= width
     return token

@@ -206,7 +206,7 @@ def _attempt(
 
 def _columns(world: "World", payments: Payments) -> dict[str, list[Any]]:
     """The request's fields as lists, once, so that a request costs no array access."""
-    shops, cards = world.merchants, world.cards
+    shops, cards, holders = world.merchants, world.cards, world.holders
     card, merchant, country = payments.card, payments.merchant, payments.country
 
     def names(codes: Array, values: tuple[str, ...]) -> list[str | None]:
@@ -223,6 +223,7 @@ def _columns(world: "World", payments: Payments) -> dict[str, list[Any]]:
         "amount_minor": payments.amount.tolist(),
         "currency": names(facts.CURRENCY_OF[country], facts.CURRENCIES),
         "card_token": tables.fixed(cards.token[card]).to_pylist(),
+        "customer_id": tables.fixed(holders.customer_id[payments.customer]).to_pylist(),
         "card_bin": names(cards.bin[card], cards.bins),
         "card_network": names(payments.network, facts.NETWORKS),
         "card_funding": names(cards.funding[card], facts.FUNDINGS),
@@ -232,6 +233,7 @@ def _columns(world: "World", payments: Payments) -> dict[str, list[Any]]:
         "initiator": names(payments.merchant_initiated.astype(np.int8), facts.INITIATORS),
         "channel": names(payments.channel, facts.CHANNELS),
         "fraud_score": numbers(payments.fraud_score),
+        "device_id": tables.fixed(holders.device_id[payments.device], payments.device < 0).to_pylist(),
         "device_trust_score": numbers(payments.trust),
         "ip_country": names(payments.ip_country, facts.COUNTRIES),
         "cvv_result": names(payments.cvv, facts.CVV_RESULTS),

@@ -35,6 +35,8 @@ class Payments:
         Microseconds since the start of the world.
     merchant, card, country, network
         Indices; `country` is the shop's.
+    customer, device
+        Numbers of who pays and on what, -1 where no device was seen.
     amount, band
         Minor units of the shop's currency; amount band.
     abroad, merchant_initiated, token, with_3ds, is_fraud, is_attack
@@ -56,6 +58,8 @@ class Payments:
     card: Array
     country: Array
     network: Array
+    customer: Array
+    device: Array
     amount: Array
     band: Array
     abroad: Array
@@ -126,17 +130,24 @@ def generate(
     fraud_score, trust = _scores(rng, risk, is_fraud, merchant_initiated, draw[2])
     network = cards.network[card]
     number = np.arange(first, first + count, dtype=np.int64)
+    key = keys(world.seed, number)
+    # A device is seen where it could be judged: a payment without a trust score has none.
+    customer, device = world.holders.payers(
+        world.calendar, key, at_us, card, is_fraud, np.where(is_attack, attack, -1), ~np.isnan(trust)
+    )
     funds, limit, other = refusals(
         world, merchant, card, at_us, night, abroad, band, token, with_3ds, merchant_initiated, is_fraud, risk
     )
     return Payments(
         number,
-        keys(world.seed, number),
+        key,
         at_us,
         merchant,
         card,
         country,
         network,
+        customer,
+        device,
         amount,
         band,
         abroad,

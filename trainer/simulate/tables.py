@@ -32,7 +32,8 @@ NUMBER_DIGITS: Final = 9
 def history(world: "World", payments: Payments, attempts: Attempts) -> pa.Table:
     """Return the canonical history of a batch: the columns of ``contracts.history``, sorted by `occurred_at`."""
     row, fate = attempts.row, attempts.fate
-    shops, cards = world.merchants, world.cards
+    shops, cards, holders = world.merchants, world.cards, world.holders
+    device = payments.device[row]
     merchant, card = payments.merchant[row], payments.card[row]
     country = payments.country[row]
     start = world.calendar.start_us
@@ -47,6 +48,7 @@ def history(world: "World", payments: Payments, attempts: Attempts) -> pa.Table:
         "amount_minor": pa.array(payments.amount[row]),
         "currency": chosen(facts.CURRENCY_OF[country], facts.CURRENCIES),
         "card_token": fixed(cards.token[card]),
+        "customer_id": fixed(holders.customer_id[payments.customer[row]]),
         "card_bin": chosen(cards.bin[card], cards.bins),
         "card_network": chosen(payments.network[row], facts.NETWORKS),
         "card_funding": chosen(cards.funding[card], facts.FUNDINGS),
@@ -56,6 +58,7 @@ def history(world: "World", payments: Payments, attempts: Attempts) -> pa.Table:
         "initiator": chosen(initiated, facts.INITIATORS),
         "channel": chosen(payments.channel[row], facts.CHANNELS),
         "fraud_score": shares(payments.fraud_score[row]),
+        "device_id": fixed(holders.device_id[device], absent=device < 0),
         "device_trust_score": shares(payments.trust[row]),
         "ip_country": chosen(payments.ip_country[row], facts.COUNTRIES, absent=True),
         "cvv_result": chosen(payments.cvv[row], facts.CVV_RESULTS, absent=True),
@@ -110,11 +113,12 @@ def payment_ids(seed: int, numbers: Array, prefix: str = "p") -> pa.Array:
     return fixed(text)
 
 
-def fixed(text: Array) -> pa.Array:
-    """Return an Arrow string array over rows of bytes, shape (n, width), without touching a string."""
+def fixed(text: Array, absent: Array | None = None) -> pa.Array:
+    """Return an Arrow string array over rows of bytes, shape (n, width), null where `absent`, without touching a string."""
     count, width = text.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text)))
+    known = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little"))
+    return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(text)), known)
 
 
 def chosen(codes: Array, values: tuple[str, ...], *, absent: bool = False) -> pa.Array:

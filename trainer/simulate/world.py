@@ -11,6 +11,7 @@ from trainer.simulate.calendar import Calendar
 from trainer.simulate.calibration import calibrate
 from trainer.simulate.cards import Cards
 from trainer.simulate.facts import Array
+from trainer.simulate.holders import Holders
 from trainer.simulate.issuers import incidents
 from trainer.simulate.merchants import Merchants
 from trainer.simulate.processors import Processors
@@ -30,8 +31,8 @@ class World:
     ----------
     seed, days, start
         What it was built from; `start` is midnight UTC.
-    merchants, cards, processors, calendar
-        The four parts.
+    merchants, cards, processors, calendar, holders
+        The five parts.
     incidents
         Log-odds of refusal added by an issuer's bad hour, by (hour, issuer).
     home, abroad
@@ -46,6 +47,7 @@ class World:
     cards: Cards
     processors: Processors
     calendar: Calendar
+    holders: Holders
     incidents: Array
     home: float
     abroad: float
@@ -69,10 +71,11 @@ class World:
         """
         processors = Processors.build(seed, days + BEYOND_DAYS)
         shops = Merchants.build(seed, merchants).prefer(seed, processors.by_country())
-        holders = Cards.build(seed, cards)
-        calendar = Calendar.build(seed, start, days + BEYOND_DAYS, shops, holders)
+        issued = Cards.build(seed, cards)
+        calendar = Calendar.build(seed, start, days + BEYOND_DAYS, shops, issued)
+        holders = Holders.build(seed, issued, calendar)
         trouble = incidents(seed, days + BEYOND_DAYS)
-        raw = cls(seed, days, start, shops, holders, processors, calendar, trouble, -2.9, -0.6)
+        raw = cls(seed, days, start, shops, issued, processors, calendar, holders, trouble, -2.9, -0.6)
         fitted = calibrate(raw)
         processors = processors.scaled(fitted.spread, fitted.factor)
         return replace(raw, processors=processors, home=fitted.home, abroad=fitted.abroad)

@@ -99,6 +99,15 @@ def test_a_card_number_is_never_logged(edge: Any, payment: Any, caplog: pytest.L
     assert "4111" not in caplog.text
 
 
+@pytest.mark.parametrize("field", ["customer_id", "device_id"])
+def test_a_card_number_as_a_customer_or_device_is_refused_unless_that_field_is_exempt(
+    edge: Any, edge_with: Any, payment: Any, field: str
+) -> None:
+    payment[field] = "4111111111111111"
+    assert edge.post("auth", payment).refusal == (422, "pan_detected", f"$.{field}")
+    assert edge_with(pan_exempt=(field,)).post("auth", payment).status == 200
+
+
 def test_a_named_id_field_can_be_exempt(edge_with: Any, payment: Any) -> None:
     edge = edge_with(pan_exempt=("payment_id",))
     payment["payment_id"] = "4111111111111111"

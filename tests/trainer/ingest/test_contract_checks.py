@@ -136,6 +136,20 @@ def test_null_values_of_the_mapping_are_absent(shop):
     assert shop.history["card_token"].to_list() == [None, None, "x"]
 
 
+def test_customers_and_devices_are_identifiers_like_any_other(shop):
+    shop.map(columns='customer_id = { column = "account", prefix = "c-" }\ndevice_id = "device"')
+    good = {"account": "77", "device": "d1"}
+    shop.rows(
+        good,
+        {**good, "try": "2", "account": "", "device": ""},
+        {**good, "try": "3", "account": "4111111111111111"},
+        {**good, "try": "4", "device": "x" * 200},
+    )
+    shop.ingest()
+    assert shop.history.select("customer_id", "device_id").rows() == [("c-77", "d1"), (None, None)]
+    assert shop.quarantine["reasons"].to_list() == [["pan_detected:customer_id"], ["too_long:device_id"]]
+
+
 def test_an_exempt_column_may_hold_bare_digits(shop):
     shop.rows({"order": "4111111111111111"}, {})
     shop.ingest()

@@ -104,7 +104,7 @@ def test_attempts_of_a_payment_count_up_and_follow_in_time(folder: Path) -> None
 
 def test_no_identifier_looks_like_a_card_number(folder: Path) -> None:
     history = pl.read_parquet(folder / "history" / "*.parquet")
-    for column in ("payment_id", "card_token", "merchant_id", "card_bin"):
+    for column in ("payment_id", "card_token", "customer_id", "device_id", "merchant_id", "card_bin"):
         assert not history[column].str.contains(r"[0-9]{10}").any()
     assert history["payment_id"][0] == "p-7-000000000"
 
