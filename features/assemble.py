@@ -18,7 +18,7 @@ from features.catalog import BY_SCOPE, CANDIDATE, PAYMENT, RETRY
 from features.encoding import Encodings
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from features.layout import LAYOUTS
-from features.source import Row, compiled
+from features.source import Rows, compiled
 from features.state import Trouble, trouble
 
 Matrix = npt.NDArray[np.float32]
@@ -32,6 +32,8 @@ RETRY_WIDTH: Final = WIDTH + len(RETRY)
 
 _NO_PAYMENT_STATE: Final[Blobs] = (None,) * len(PAYMENT_KINDS)
 _NO_CANDIDATE_STATE: Final[Blobs] = (None,) * len(CANDIDATE_KINDS)
+_NOBODY: Final = (None,)
+_NOW: Final = (0,)
 
 Unreadable = Callable[[str, Trouble], None]
 """Told the kind of entity and the trouble of each state that could not be read."""
@@ -68,9 +70,9 @@ class Plan:
         def bad(kind: str, blob: bytes) -> None:
             unreadable(kind, trouble(LAYOUTS[kind], blob) or "corrupt")
 
-        self._payment: Row = compiled("payment", PAYMENT, PAYMENT_KINDS, encodings, bad)
-        self._candidate: Row = compiled("candidate", CANDIDATE, CANDIDATE_KINDS, encodings, bad)
-        self._retry: Row = compiled("retry", RETRY, (), encodings, bad)
+        self._payment: Rows = compiled("payment", PAYMENT, PAYMENT_KINDS, encodings, bad)
+        self._candidate: Rows = compiled("candidate", CANDIDATE, CANDIDATE_KINDS, encodings, bad)
+        self._retry: Rows = compiled("retry", RETRY, (), encodings, bad)
 
     def rows(
         self, payment: Payment, at: int, states: Blobs, processors: Sequence[str], candidates: Sequence[Blobs]
@@ -91,17 +93,13 @@ class Plan:
         candidates
             For each candidate the packed states of `CANDIDATE_KINDS`; empty when none are known.
         """
-        head = self._payment(payment, at, states or _NO_PAYMENT_STATE, None, 0)
+        (head,) = self._payment(payment, at, (states or _NO_PAYMENT_STATE,), _NOBODY, _NOW)
         names = processors or ("",)
-        row = self._candidate
-        matrix = np.empty((len(names), WIDTH), dtype=np.float32)
-        matrix[:, : len(PAYMENT)] = head
-        matrix[:, len(PAYMENT) :] = (
-            [row(payment, at, blobs, name, 0) for name, blobs in zip(names, candidates, strict=True)]
-            if candidates
-            else [row(payment, at, _NO_CANDIDATE_STATE, name, 0) for name in names]
-        )
-        return matrix
+        known = candidates or (_NO_CANDIDATE_STATE,) * len(names)
+        tails = self._candidate(payment, at, known, names, _NOW * len(names))
+        # A bytearray, so that whoever gets the rows may write to them.
+        packed = bytearray().join([head + tail for tail in tails])
+        return np.frombuffer(packed, dtype=np.float32).reshape(len(names), WIDTH)
 
     def retry_rows(
         self, base: Matrix, payment: Payment, at: int, processors: Sequence[str], waits: Sequence[int]
@@ -123,7 +121,9 @@ class Plan:
         """
         matrix = np.empty((len(waits), len(base), RETRY_WIDTH), dtype=np.float32)
         matrix[:, :, :WIDTH] = base
-        matrix[:, :, WIDTH:] = [
-            [self._retry(payment, at, (), processor, wait) for processor in processors or ("",)] for wait in waits
-        ]
+        names = processors or ("",)
+        tails = [self._retry(payment, at, ((),) * len(names), names, (wait,) * len(names)) for wait in waits]
+        matrix[:, :, WIDTH:] = np.frombuffer(b"".join([b"".join(row) for row in tails]), dtype=np.float32).reshape(
+            len(waits), len(names), len(RETRY)
+        )
         return matrix.reshape(-1, RETRY_WIDTH)

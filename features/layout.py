@@ -180,8 +180,11 @@ class Layout:
         return self.head_size + rows * (4 + 4 * self.words) + 8 * members + 8 * streak
 
 
+# Of a person, hops are fine, for rows are few; of what many payments share they are coarser: fewer tiles to look through.
 _MINUTES: Final = (5 * MINUTE, HOUR)
 _HOURS: Final = (HOUR, DAY)
+_TENS: Final = (10 * MINUTE, HOUR)
+_PAIRS: Final = (2 * HOUR, DAY)
 _WEEK: Final = (DAY, 7 * DAY)
 _MONTH: Final = (DAY, 30 * DAY)
 _QUARTER: Final = (10 * DAY, 90 * DAY)
@@ -237,7 +240,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
                 "funds",
                 "chargebacks",
             ),
-            (_MINUTES, _HOURS, _MONTH, _QUARTER),
+            (_TENS, _PAIRS, _MONTH, _QUARTER),
             DAY,
         ),
         Layout(
@@ -249,24 +252,24 @@ LAYOUTS: Final[dict[str, Layout]] = {
         Layout(
             "bin",
             ("attempts", "results", "approved", "never", "funds", "chargebacks"),
-            (_MINUTES, _HOURS, _MONTH),
+            (_TENS, _PAIRS, _MONTH),
             DAY,
         ),
         Layout(
             "issuer",
             ("attempts", "results", "approved", "technical", "funds"),
-            (_MINUTES, _HOURS, _WEEK),
+            (_TENS, _PAIRS, _WEEK),
             6 * HOUR,
         ),
         Layout(
             "processor",
             ("attempts", "results", "approved", "technical"),
-            ((10 * SECOND, MINUTE), (MINUTE, 15 * MINUTE), _MINUTES, _HOURS),
+            ((10 * SECOND, MINUTE), (MINUTE, 15 * MINUTE), _TENS, _PAIRS),
             30 * MINUTE,
             streak=8,
         ),
-        Layout("processor_bin", ("results", "approved", "technical"), (_HOURS, _WEEK), 6 * HOUR),
-        Layout("processor_issuer", ("results", "approved", "technical"), (_MINUTES, _HOURS), HOUR),
+        Layout("processor_bin", ("results", "approved", "technical"), (_PAIRS, _WEEK), 6 * HOUR),
+        Layout("processor_issuer", ("results", "approved", "technical"), (_TENS, _PAIRS), HOUR),
     )
 }
 """The state kept for each kind of entity."""

@@ -1,18 +1,21 @@
 """The catalog as Python source: the one function of each scope that makes a payment's values.
 
-A blob is unpacked with formats that skip what no feature of its kind asks for, each window costs one bisection and one
-unpacking of just its measures. The functions hold no state and copy nothing they need not.
+What is the same for all candidates (the first tile of each window, the payment's part of a category) is made once. A blob is
+unpacked with a format that skips what no feature of its kind asks for; each window costs one bisection and one unpacking of
+just its measures; the values go from local variables straight into float32. Measured for 5 candidates and 132 features,
+that is a third less than a list of values per row.
 
 This module must not know which features there are.
 """
 
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from typing import Any, Final, Protocol
 
 from contracts.currency import EXPONENT
-from features.clock import DAY, HOUR, SECOND, moment
+from features.clock import DAY, EPOCH, HOUR, SECOND
 from features.encoding import SEPARATOR, Encodings
 from features.increment import CODES
 from features.layout import AMOUNT, DECAYED, INDEX, MOST_ROWS, WORD, Layout
@@ -24,22 +27,28 @@ UNITS: Final[dict[str, float]] = {code: 10.0**exponent for code, exponent in EXP
 OTHER_UNIT: Final = 100.0
 
 
-class Row(Protocol):
-    """Returns the values of one scope, in catalog order.
+class Rows(Protocol):
+    """Returns the values of one scope for each of several rows: packed float32, in catalog order.
 
-    Takes the payment, the moment in microseconds, the packed states of the scope's kinds, the candidate and the wait
-    in seconds.
+    Takes the payment, the moment in microseconds, and for each row the packed states of the scope's kinds, the candidate
+    and the wait in seconds.
     """
 
     def __call__(  # noqa: D102
-        self, p: Any, at: int, states: Sequence[bytes | None], processor: str | None, wait: int, /
-    ) -> list[float]: ...
+        self,
+        p: Any,
+        at: int,
+        states: Iterable[Sequence[bytes | None]],
+        processors: Iterable[str | None],
+        waits: Iterable[int],
+        /,
+    ) -> list[bytes]: ...
 
 
 # Operations on the payment's own fields: an expression over a, b (the inputs), k (the constant), at, us.
 # `at` is the moment of the decision and `us` the moment the feature speaks of, both in microseconds.
 _STATIC: Final[dict[str, str]] = {
-    "number": "{absent} if {a} is None else float({a})",
+    "number": "{absent} if {a} is None else {a}",
     "flag": "{absent} if {a} is None else (1.0 if {a} else 0.0)",
     "present": "0.0 if {a} is None else 1.0",
     "equals": "{absent} if {a} is None else (1.0 if {a} == {k} else 0.0)",
@@ -47,26 +56,25 @@ _STATIC: Final[dict[str, str]] = {
     "major": "{a} / units.get({b}, other_unit)",
     "whole": "1.0 if {a} % units.get({b}, other_unit) == 0 else 0.0",
     "hour": "({us} % day) / hour",
-    "weekday": "float(({us} // day + 3) % 7)",
-    "monthday": "float(moment({us}).day)",
+    "weekday": "({us} // day + 3) % 7",
+    "monthday": "date({us} // day + first_day).day",
     "weekend": "1.0 if ({us} // day + 3) % 7 >= 5 else 0.0",
     "night": "1.0 if {us} % day < 6 * hour else 0.0",
 }
 
-# Operations on a seen entity: m and n are the sums of the inputs over the window.
+# Operations on a seen entity: m and n are the sums of the inputs over the window. Whole numbers stay what they are:
+# packing them into a float32 rounds by way of a float64, as everywhere.
 _STATE: Final[dict[str, str]] = {
-    "count": "float({m})",
+    "count": "{m}",
     "rate": "{m} / {n} if {n} else {absent}",
     "mean": "{m} / {n} if {n} else {absent}",
     "relative": "float(p.amount_minor) * float({n}) / float({m}) if {m} else {absent}",
-    "since": "(at - {last} if at > {last} else 0) / second if {last} >= horizon else {absent}",
-    "last": "{value} if {last} >= horizon else {absent}",
-    "decayed": "{part} / {whole} if last_result >= horizon else {absent}",
-    "distinct": "",
-    "streak": "",
+    "since": "(at - {last} if at > {last} else 0) / second if {last} >= {horizon} else {absent}",
+    "last": "{value} if {last} >= {horizon} else {absent}",
+    "decayed": "{part} / {whole} if last_result >= {horizon} else {absent}",
 }
 
-OPERATIONS: Final = frozenset(_STATIC) | frozenset(_STATE) | {"prior"}
+OPERATIONS: Final = frozenset(_STATIC) | frozenset(_STATE) | {"prior", "distinct", "streak"}
 """Every operation this engine can compute."""
 
 _FIELD: Final[dict[str, str]] = {
@@ -86,7 +94,7 @@ def compiled(
     kinds: Sequence[str],
     encodings: Encodings,
     bad: Callable[[str, bytes], None],
-) -> Row:
+) -> Rows:
     """Return the function of one scope.
 
     Parameters
@@ -108,7 +116,8 @@ def compiled(
         "day": DAY,
         "hour": HOUR,
         "second": SECOND,
-        "moment": moment,
+        "date": date.fromordinal,
+        "first_day": EPOCH.toordinal(),
         "bisect": bisect_left,
         "tiles_of": _unpackers("i", MOST_ROWS + 1),
         "last_seen_of": _unpackers("4xi", 255),
@@ -116,22 +125,34 @@ def compiled(
         "most": MOST_ROWS,
         "bad": bad,
     }
-    lines = ["def row(p, at, states, processor, wait):"]
-    lines.append(f"    o = [{', '.join(repr(spec.default) for spec in specs)}]")
+    before = _starts(specs)
+    body: list[str] = []
     for position, spec in enumerate(specs):
-        if spec.entity is None:
-            lines.append(f"    o[{position}] = {_static(spec)}")
         if spec.target is not None:
-            names[f"t_{spec.name}"] = dict(encodings[spec.name].values)
+            names[f"t_{spec.name}"] = dict(encodings[spec.name].values).get
             names[f"d_{spec.name}"] = encodings[spec.name].default
+            given, varying = _category(spec, scope)
+            before += [f"g{position} = {given}"] if given else []
+            body.append(f"v{position} = t_{spec.name}({varying.format(given=f'g{position}')}, d_{spec.name})")
+        elif spec.entity is None:
+            body.append(f"v{position} = {_static(spec)}")
     for place, kind in enumerate(kinds):
         entries = [(position, spec) for position, spec in enumerate(specs) if spec.entity == kind]
         if entries:
-            lines += _entity(place, entries, names)
-    lines.append("    return o")
+            body += _entity(place, entries, names)
+    names["pack"] = struct.Struct(f"<{len(specs)}f").pack
+    lines = [
+        "def rows(p, at, states, processors, waits):",
+        *["    " + line for line in before],
+        "    made = []",
+        "    for s, processor, wait in zip(states, processors, waits):",
+        *["        " + line for line in body],
+        f"        made.append(pack({', '.join(f'v{position}' for position in range(len(specs)))}))",
+        "    return made",
+    ]
     # The source is made of the catalog's own words alone: no part of a request or a bundle is in it.
     exec(compile("\n".join(lines), f"<features.{scope}>", "exec"), names)  # noqa: S102
-    function: Row = names["row"]
+    function: Rows = names["rows"]
     return function
 
 
@@ -143,10 +164,45 @@ def _field(name: str) -> str:
     return _FIELD.get(name, f"p.{name}")
 
 
+def _starts(specs: Sequence[FeatureSpec]) -> list[str]:
+    """Return the lines that make the first tile of every window, and of every horizon its first microsecond too."""
+    lines: dict[str, str] = {}
+    for spec in specs:
+        if spec.entity is not None:
+            layout = spec.layout
+            for width in (layout.horizon, spec.width):
+                hop = next(ring.hop for ring in layout.rings if ring.reach >= width)
+                times = hop // layout.hop
+                lines[_start(layout, width)] = f"(at - {width}) // {hop}" + (f" * {times}" if times > 1 else "")
+            hop = layout.rings[-1].hop
+            lines[_horizon(layout)] = f"(at - {layout.horizon}) // {hop} * {hop}"
+    return [f"{name} = {value}" for name, value in lines.items()]
+
+
+def _start(layout: Layout, width: int) -> str:
+    """Return the name of the first tile of a window."""
+    hop = next(ring.hop for ring in layout.rings if ring.reach >= width)
+    return f"s_{width}_{hop}_{layout.hop}"
+
+
+def _horizon(layout: Layout) -> str:
+    """Return the name of the first microsecond of the longest window."""
+    return f"h_{layout.horizon}_{layout.rings[-1].hop}"
+
+
+def _category(spec: FeatureSpec, scope: str) -> tuple[str, str]:
+    """Return the part of a category that all rows share, and the whole as an expression over it ("{given}")."""
+    parts = [f"({_field(name)} or '')" for name in spec.inputs]
+    join = f" + {SEPARATOR!r} + "
+    if scope != "candidate":
+        return join.join(parts), "{given}"
+    if parts == ["(processor or '')"]:
+        return "", "processor or ''"
+    # The candidate comes first in a category of its own.
+    return f"{SEPARATOR!r} + {join.join(parts[1:])}", "(processor or '') + {given}"
+
+
 def _static(spec: FeatureSpec) -> str:
-    if spec.operation == "prior":
-        parts = f" + {SEPARATOR!r} + ".join(f"({_field(name)} or '')" for name in spec.inputs)
-        return f"t_{spec.name}.get({parts}, d_{spec.name})"
     fields = [_field(name) for name in spec.inputs]
     return _STATIC[spec.operation].format(
         a=fields[0], b=fields[-1], us=fields[0], k=repr(spec.constant), absent=repr(spec.default)
@@ -183,7 +239,8 @@ def _head_format(layout: Layout, entries: Entries, measures: Sequence[str]) -> t
         if spec.operation == "decayed":
             asked |= {f"decayed_{name}" for name in spec.inputs}
     form, names = _row_format(layout, measures, "t")
-    form, names = "6sHBB" + form, ["mark", "n", "m", "k", *names]
+    form = "6sH" + ("B" if layout.members else "x") + ("B" if layout.streak else "x") + form
+    names = ["mark", "n", *_counts(layout), *names]
     rest = [(name, "q") for name in ("last_attempt", "last_amount", "last_result", "last_approved")]
     rest += [("last_code", "B"), *((f"decayed_{name}", "d") for name in DECAYED)]
     for name, letter in rest:
@@ -210,39 +267,48 @@ def _entity(place: int, entries: Entries, names: dict[str, Any]) -> list[str]:
     head, fields = _head_format(layout, entries, measures)
     size = 4 * layout.words
     names |= {f"head_{kind}": head.unpack_from, f"mark_{kind}": layout.mark}
-    coarsest = layout.rings[-1].hop
+    many = f" + 8 * ({' + '.join(counts)})" if (counts := _counts(layout)) else ""
     lines = [
-        f"    b = states[{place}]",
-        "    if b is not None:",
-        "        z = len(b)",
-        f"        if z >= {layout.head_size}:",
-        f"            {', '.join(fields)} = head_{kind}(b)",
-        "        else:",
-        "            mark = None",
-        f"        if mark != mark_{kind} or z != {layout.head_size} + {4 + size} * n + 8 * (m + k) or n > most:",
-        f"            bad({kind!r}, b)",
-        "        elif n:",
-        f"            tiles = tiles_of[n](b, {layout.head_size})",
-        f"            start = (at - {layout.horizon}) // {coarsest}",
-        f"            if tiles[-1] >= start * {coarsest // layout.hop}:",
-        f"                horizon = start * {coarsest}",
+        *_defaults(entries),
+        f"b = s[{place}]",
+        "if b is not None:",
+        "    z = len(b)",
+        f"    if z >= {layout.head_size}:",
+        f"        {', '.join(fields)} = head_{kind}(b)",
+        "    else:",
+        "        mark = None",
+        f"    if mark != mark_{kind} or z != {layout.head_size} + {4 + size} * n{many} or n > most:",
+        f"        bad({kind!r}, b)",
+        "    elif n:",
+        f"        tiles = tiles_of[n](b, {layout.head_size})",
+        f"        if tiles[-1] >= {_start(layout, layout.horizon)}:",
     ]
-    body: list[str] = []
-    rows = f"r = {layout.head_size} + 4 * n"
-    if windows:
-        body.append(rows)
+    body = [f"r = {layout.head_size} + 4 * n"] if windows else []
     for width, asked in windows.items():
         body += _window(layout, width, asked, names)
+    if any(spec.operation == "distinct" for _, spec in entries):
+        body.append(f"seen = last_seen_of[m](b, {layout.head_size} + {4 + size} * n)")
     for position, spec in entries:
         body += _value(position, spec, layout)
-    return lines + ["                " + line for line in body]
+    return lines + ["            " + line for line in body]
 
 
-def _start(spec_or_width: int, layout: Layout) -> str:
-    """Return the first tile of a window of so many microseconds, in units of the finest hop."""
-    hop = next(ring.hop for ring in layout.rings if ring.reach >= spec_or_width)
-    times = hop // layout.hop
-    return f"(at - {spec_or_width}) // {hop}" + (f" * {times}" if times > 1 else "")
+def _after(layout: Layout) -> str:
+    """Return where the remembered declines begin in a blob."""
+    return f"{layout.head_size} + {4 + 4 * layout.words} * n" + (" + 8 * m" if layout.members else "")
+
+
+def _counts(layout: Layout) -> list[str]:
+    """Return the names of the counts of what follows the rows in a blob of this layout."""
+    return (["m"] if layout.members else []) + (["k"] if layout.streak else [])
+
+
+def _defaults(entries: Entries) -> list[str]:
+    """Return the lines that give every feature of an entity its default."""
+    by_default: dict[float, list[str]] = {}
+    for position, spec in entries:
+        by_default.setdefault(spec.default, []).append(f"v{position}")
+    return [f"{' = '.join(values)} = {default!r}" for default, values in by_default.items()]
 
 
 def _window(layout: Layout, width: int, asked: Sequence[str], names: dict[str, Any]) -> list[str]:
@@ -251,7 +317,7 @@ def _window(layout: Layout, width: int, asked: Sequence[str], names: dict[str, A
     unpack = f"row_{layout.kind}_{width}"
     names[unpack] = struct.Struct("<" + form).unpack_from
     sums = [f"{name}_{width}" for name in asked]
-    lines = [f"i = bisect(tiles, {_start(width, layout)})", "if i < n:"]
+    lines = [f"i = bisect(tiles, {_start(layout, width)})", "if i < n:"]
     lines.append(f"    {', '.join(fields)}{',' if len(fields) == 1 else ''} = {unpack}(b, r + {4 * layout.words} * i)")
     for name, total in zip(asked, sums, strict=True):
         wrap = WORD * WORD if INDEX[name] == AMOUNT else WORD
@@ -261,38 +327,38 @@ def _window(layout: Layout, width: int, asked: Sequence[str], names: dict[str, A
 
 def _value(position: int, spec: FeatureSpec, layout: Layout) -> list[str]:
     """Return the lines that set one feature of a seen entity."""
-    absent = repr(spec.default)
-    rows = f"{layout.head_size} + {4 + 4 * layout.words} * n"
+    absent, horizon = repr(spec.default), _horizon(layout)
     match spec.operation:
         case "distinct":
-            return [
-                "c = 0",
-                f"s = {_start(spec.width, layout)}",
-                f"for x in last_seen_of[m](b, {rows}):",
-                "    if x < s:",
-                "        break",
-                "    c += 1",
-                f"o[{position}] = float(c)",
-            ]
+            return _seen(position, "seen", _start(layout, spec.width))
         case "streak":
             return [
-                "c = 0",
-                f"for x in times_of[k](b, {rows} + 8 * m) if k else ():",
-                "    if x < horizon:",
-                "        break",
-                "    c += 1",
-                f"o[{position}] = float(c)",
+                f"v{position} = 0",
+                "if k:",
+                *("    " + line for line in _seen(position, f"times_of[k](b, {_after(layout)})", _horizon(layout))),
             ]
         case "since":
-            expression = _STATE["since"].format(last=_last(spec), absent=absent)
+            expression = _STATE["since"].format(last=_last(spec), absent=absent, horizon=horizon)
         case "last":
             what = spec.inputs[0]
-            value = "float(last_amount)" if what == "amount_minor" else f"(1.0 if last_code == {CODES[what]} else 0.0)"
-            expression = _STATE["last"].format(value=value, last=_last(spec), absent=absent)
+            value = "last_amount" if what == "amount_minor" else f"(1.0 if last_code == {CODES[what]} else 0.0)"
+            expression = _STATE["last"].format(value=value, last=_last(spec), absent=absent, horizon=horizon)
         case "decayed":
             part, whole = (f"decayed_{name}" for name in spec.inputs)
-            expression = _STATE["decayed"].format(part=part, whole=whole, absent=absent)
+            expression = _STATE["decayed"].format(part=part, whole=whole, absent=absent, horizon=horizon)
         case _:
             first, second = f"{spec.inputs[0]}_{spec.width}", f"{spec.inputs[-1]}_{spec.width}"
-            expression = _STATE[spec.operation].format(m=first, n=second, absent=absent)
-    return [f"o[{position}] = {expression}"]
+            expression = _STATE[spec.operation].format(m=first, n=second, absent=absent, horizon=horizon)
+    return [f"v{position} = {expression}"]
+
+
+def _seen(position: int, times: str, start: str) -> list[str]:
+    """Return the lines that count how many of `times`, greatest first, are not before `start`."""
+    return [
+        "c = 0",
+        f"for x in {times}:",
+        f"    if x < {start}:",
+        "        break",
+        "    c += 1",
+        f"v{position} = float(c)",
+    ]
