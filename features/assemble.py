@@ -39,7 +39,7 @@ Unreadable = Callable[[str, Trouble], None]
 """Told the kind of entity and the trouble of each state that could not be read."""
 
 
-def _nobody(kind: str, trouble: Trouble) -> None:
+def nobody(kind: str, trouble: Trouble) -> None:
     """Count nothing."""
 
 
@@ -59,7 +59,7 @@ class Plan:
         When an encoding is missing.
     """
 
-    def __init__(self, encodings: Encodings, unreadable: Unreadable = _nobody) -> None:
+    def __init__(self, encodings: Encodings, unreadable: Unreadable = nobody) -> None:
         missing = [
             spec.name for specs in BY_SCOPE.values() for spec in specs if spec.target and spec.name not in encodings
         ]

@@ -3,9 +3,7 @@
 This module must not know what is remembered.
 """
 
-from typing import Final
-
-from contracts.payment import Payment
+from typing import Final, Protocol
 
 FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "card": ("card_token",),
@@ -33,6 +31,23 @@ CANDIDATE_KINDS: Final = KINDS[7:]
 Keys = tuple[str | None, ...]
 
 
+class Named(Protocol):
+    """A payment, or whatever else names the entities of one."""
+
+    @property
+    def card_token(self) -> str: ...  # noqa: D102
+    @property
+    def customer_id(self) -> str | None: ...  # noqa: D102
+    @property
+    def device_id(self) -> str | None: ...  # noqa: D102
+    @property
+    def merchant_id(self) -> str: ...  # noqa: D102
+    @property
+    def card_bin(self) -> str | None: ...  # noqa: D102
+    @property
+    def issuer_country(self) -> str: ...  # noqa: D102
+
+
 def key(*values: str | None) -> str | None:
     """Return the key of an entity named by one or two values; None when one of them is not there.
 
@@ -50,7 +65,7 @@ def key(*values: str | None) -> str | None:
     return None if second is None else f"{len(first)}:{first}{second}"
 
 
-def payment_keys(payment: Payment) -> Keys:
+def payment_keys(payment: Named) -> Keys:
     """Return the keys of `PAYMENT_KINDS`."""
     card, merchant = payment.card_token, payment.merchant_id
     return (
@@ -64,7 +79,7 @@ def payment_keys(payment: Payment) -> Keys:
     )
 
 
-def candidate_keys(payment: Payment, processor: str) -> Keys:
+def candidate_keys(payment: Named, processor: str) -> Keys:
     """Return the keys of `CANDIDATE_KINDS` for one candidate."""
     head = f"{len(processor)}:{processor}"
     card_bin = payment.card_bin

@@ -259,12 +259,28 @@ def _remember_result(view: View, increment: Increment) -> None:
         del view.streak[view.layout.streak :]
 
 
+def last_seen(layout: Layout, blob: bytes, member: int | None) -> tuple[int, int, int | None]:
+    """Return time and amount of an entity's last attempt, and the tile in which a member was seen last (None: never).
+
+    A blob that cannot be read has seen nothing.
+    """
+    if trouble(layout, blob) is not None:
+        return 0, 0, None
+    _, rows, members, _, *rest = layout.head.unpack_from(blob)
+    tile = None
+    if member is not None:
+        offset = layout.head_size + rows * (4 + 4 * layout.words)
+        entries = [_MEMBER.unpack_from(blob, offset + 8 * place) for place in range(members)]
+        tile = next((last for value, last in entries if value == member), None)
+    return int(rest[layout.words]), int(rest[layout.words + 1]), tile
+
+
 def without(
     layout: Layout,
     blob: bytes | None,
     increment: Increment,
     *,
-    last: tuple[int, int],
+    last: tuple[int, int] = (0, 0),
     member: int | None = None,
     member_tile: int | None = None,
 ) -> bytes | None:

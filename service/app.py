@@ -220,7 +220,7 @@ def build(settings: Settings) -> Application:
         event_ttl_seconds=settings.event_ttl_days * _DAY_SECONDS,
     )
     journal = open_journal(settings.journal, sync=settings.journal_sync, metrics=metrics)
-    bundles = ActiveBundles(settings.bundles, rules)
+    bundles = ActiveBundles(settings.bundles, rules, metrics.state_unreadable)
     decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors)
     learner = Learn(store, journal, decider.settle)
     return create_app(

@@ -12,17 +12,18 @@ import secrets
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from time import monotonic, perf_counter_ns
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from contracts.decision import Decision, RetryDecision
 from contracts.event import AuthDecided, JournalEvent, LoggedVectors, RetryDecided, RoutingDecided
 from contracts.payment import AuthRequest, Payment, RetryRequest, RoutingRequest
-from features.assemble import Matrix, open_view
+from features.assemble import Matrix
 from features.catalog import FINGERPRINT
 from features.clock import micros
-from features.state import View
+from features.entity import candidate_keys, payment_keys
+from features.layout import LAYOUTS
 from service.errors import JournalUnavailable, ModelFailed, StoreError, StoreTimeout
 from service.logs import Seldom
 from service.models.active import ActiveBundles
@@ -39,6 +40,7 @@ NOTHING_KNOWN: Final = States()
 # Decision ids are letters only: a run of digits in one could pass for a card number.
 _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
 CLOCK_SKEW: Final = timedelta(minutes=5)
+LONGEST_WINDOW: Final = timedelta(microseconds=max(layout.horizon for layout in LAYOUTS.values()))
 FORGOTTEN_US: Final = 5 * 60 * 1_000_000
 """How long after it was counted an attempt can be taken out of the windows again: it lies in all of them till then."""
 MODEL_OF: Final = {"auth": "approval", "routing": "routing"}
@@ -86,8 +88,7 @@ class Decide:
             following = by_attempt(request.payment_id, request.attempt + 1)
             states = await self._read(request, processors, deadline, degraded, following)
             decided = None if states.record is None else decode(states.record)
-            views = _views(states, processors)
-            rows = bundle.plan.rows(request, at, views.entities, views.candidates(processors))
+            rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
             matrix = bundle.plan.retry_rows(rows, request, at, processors, waits)
             flat = self._score(bundle, "retry", matrix, degraded)
             width = len(processors)
@@ -193,10 +194,9 @@ class Decide:
             answered = await self._answered(before, request, deadline)
             if answered is not None:
                 return answered
-        views = _views(states, processors)
         if before is not None and before.counted and 0 <= at - before.at < FORGOTTEN_US:
-            _uncount(views, before)
-        rows = bundle.plan.rows(request, at, views.entities, views.candidates(processors))
+            states = before.taken_out(states, processors)
+        rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
         approval = self._score(bundle, MODEL_OF[kind], rows, degraded) if processors else []
         if approval is None:
             approval = [_approval_prior(bundle, MODEL_OF[kind], request, name) for name in processors]
@@ -224,17 +224,11 @@ class Decide:
             latency_us=(perf_counter_ns() - started) // 1000,
         )
         counted = choice.processor is not None
-        card = views.entities["card"]
-        record = of_payment(
-            request,
-            choice.processor,
-            at,
-            counted=counted,
-            decision_id=answer.decision_id,
-            card_last_attempt=0 if card is None else card.last_attempt,
-        )
         if before is not None and before.counted:
             record = before.answered_again(choice.processor, answer.decision_id)
+        else:
+            record = of_payment(request, choice.processor, at, counted=counted, decision_id=answer.decision_id)
+            record = msgspec.structs.replace(record, before=record.seen_before(states))
         self._remember(record, request.payment_id, request.attempt, answer.decision_id)
         return answer, self._vectors(rows, processors), now
 
@@ -246,9 +240,7 @@ class Decide:
         degraded: list[str],
         record: str | None = None,
     ) -> States:
-        keys = StateKeys(
-            request.card_token, request.merchant_id, request.card_bin, request.issuer_country, processors, record
-        )
+        keys = StateKeys(payment_keys(request), tuple([candidate_keys(request, name) for name in processors]), record)
         try:
             return await self._store.read(keys, deadline=deadline)
         except StoreTimeout:
@@ -299,7 +291,7 @@ class Decide:
         keys = (by_decision(decision_id), by_attempt(payment_id, attempt))
         write: Coroutine[Any, Any, Any]
         if record.counted:
-            updates = record.updates([record.attempt()], record.processor)
+            updates = record.updates(record.attempt(), record.processor)
             event_id = attempt_event(payment_id, attempt)
             write = self._store.decided(event_id, updates, keys, encode(record), TTL_SECONDS)
         else:
@@ -332,47 +324,17 @@ class Decide:
 def moment_of(occurred_at: datetime | None, now: datetime, degraded: list[str]) -> datetime:
     """Return when something happened: as told, or now; never later than clocks may differ.
 
-    A time from the future would push the present out of every window, so it counts as now, and the answer says so.
+    A time from the future would push the present out of every window, so it counts as now, and the answer says so. A time
+    before the longest window counts as it is, in no window that is asked about today, and the answer says that too.
     """
     if occurred_at is None:
         return now
     if occurred_at > now + CLOCK_SKEW:
         degraded.append("clock:occurred_in_future")
         return now
+    if now - occurred_at > LONGEST_WINDOW:
+        degraded.append("clock:occurred_long_ago")
     return occurred_at
-
-
-class _Views(NamedTuple):
-    """The opened states of a payment's entities and of its candidate processors."""
-
-    entities: dict[str, View | None]
-    processors: dict[str, View | None]
-
-    def candidates(self, processors: tuple[str, ...]) -> list[tuple[str, View | None]]:
-        return [(name, self.processors[name]) for name in processors]
-
-
-def _views(states: States, processors: tuple[str, ...]) -> _Views:
-    entities = {
-        "card": open_view("card", states.card),
-        "merchant": open_view("merchant", states.merchant),
-        "bin": open_view("bin", states.bin),
-        "issuer": open_view("issuer", states.issuer),
-    }
-    blobs = states.processors or (None,) * len(processors)
-    return _Views(entities, {name: open_view("processor", blob) for name, blob in zip(processors, blobs, strict=True)})
-
-
-def _uncount(views: _Views, before: DecisionRecord) -> None:
-    """Take an attempt that is asked about again out of what is seen: no attempt is a payment before itself."""
-    deltas = before.attempt().deltas
-    counted = [*views.entities.values(), views.processors.get(before.counted_through or "")]
-    for view in counted:
-        if view is not None:
-            view.totals = [total - delta for total, delta in zip(view.totals, deltas, strict=True)]
-    card = views.entities["card"]
-    if card is not None:
-        card.last_attempt = before.card_last_attempt
 
 
 def _approval_prior(bundle: Bundle, model: str, request: Payment, processor: str) -> float:

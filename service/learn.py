@@ -80,21 +80,21 @@ class Learn:
     async def _learn(self, outcomes: Sequence[Outcome], now: datetime, degraded: list[str]) -> list[Noted]:
         """Match a few outcomes with their decisions, then apply them in order."""
         noted: list[Noted] = ["kept"] * len(outcomes)
-        counted: list[tuple[int, Increment]] = []
+        counted: list[tuple[int, int]] = []
         for place, outcome in enumerate(outcomes):
-            increment = _increment(outcome, micros(moment_of(outcome.occurred_at, now, degraded)))
-            if increment is not None:
-                counted.append((place, increment))
+            at = micros(moment_of(outcome.occurred_at, now, degraded))
+            if outcome.kind == "chargeback" or (outcome.kind == "authorisation" and outcome.status is not None):
+                counted.append((place, at))
         matching = [self._record(outcomes[place]) for place, _ in counted]
         records = [await matching[0]] if len(matching) == 1 else await asyncio.gather(*matching)
         batch: list[Applied] = []
         ends: list[tuple[int, int]] = []
-        for (place, increment), record in zip(counted, records, strict=True):
+        for (place, at), record in zip(counted, records, strict=True):
             if isinstance(record, StoreError):
                 noted[place] = "pending"
                 degraded.append(_fault(record))
             elif record is not None:
-                batch += _applied(outcomes[place], increment, record)
+                batch += _applied(outcomes[place], at, record)
                 ends.append((place, len(batch) - 1))
         if not batch:
             return noted
@@ -147,15 +147,15 @@ class Learn:
         return of_payment(event.request, event.answer.processor, micros(at), counted=False)
 
 
-def _applied(outcome: Outcome, increment: Increment, record: DecisionRecord) -> list[Applied]:
+def _applied(outcome: Outcome, at: int, record: DecisionRecord) -> list[Applied]:
     """Return the events of a matched outcome, its own last: an attempt nobody has counted comes before its result."""
     processor = outcome.processor or record.processor
     events = []
     if not record.counted and outcome.kind == "authorisation":
-        attempt = record.updates([record.attempt(settled_at=increment.at)], processor)
+        attempt = record.updates(record.attempt(settled_at=at), processor)
         events.append(Applied(attempt_event(outcome.payment_id, outcome.attempt), attempt))
     own = outcome_event(outcome.kind, outcome.payment_id, outcome.attempt)
-    events.append(Applied(own, record.updates([increment], processor)))
+    events.append(Applied(own, record.updates(_increment(outcome, at, record), processor)))
     return events
 
 
@@ -163,12 +163,8 @@ def _fault(error: StoreError) -> str:
     return "state:store_timeout" if isinstance(error, StoreTimeout) else "state:store_unavailable"
 
 
-def _increment(outcome: Outcome, at: int) -> Increment | None:
-    """Return what an outcome adds to state; a refund adds nothing."""
-    match outcome.kind:
-        case "authorisation":
-            return None if outcome.status is None else result_increment(at, outcome.status)
-        case "chargeback":
-            return chargeback_increment(at)
-        case "refund":
-            return None
+def _increment(outcome: Outcome, at: int, record: DecisionRecord) -> Increment:
+    """Return what a chargeback or an authorisation's result adds to state."""
+    if outcome.kind == "chargeback" or outcome.status is None:
+        return chargeback_increment(at)
+    return result_increment(at, outcome.status, record.card_network, outcome.response_code)

@@ -79,6 +79,7 @@ class Metrics:
         self.degraded_codes: dict[str, int] = {}
         self.outcomes: dict[tuple[str, str, str], int] = {}
         self.unexpected: dict[str, int] = {}
+        self.unreadable: dict[tuple[str, str], int] = {}
         self.journal_latency = Histogram()
         self.journal_events = 0
         self.journal_batches = 0
@@ -103,6 +104,10 @@ class Metrics:
         """Count one reported outcome."""
         key = (kind, status or "none", result)
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
+
+    def state_unreadable(self, kind: str, trouble: str) -> None:
+        """Count an entity's state that could not be read, and so counted as never seen."""
+        self.unreadable[kind, trouble] = self.unreadable.get((kind, trouble), 0) + 1
 
     def error(self, route: str) -> None:
         """Count an answer of 500: a bug."""
@@ -178,9 +183,17 @@ class _Families(Collector):
         )
         for key, count in list(self._metrics.outcomes.items()):
             outcomes.add_metric(list(key), count)
+        unreadable = CounterMetricFamily(
+            "pointsman_state_unreadable",
+            "States of another version, or corrupt, taken as never seen.",
+            labels=["entity", "trouble"],
+        )
+        for key, count in list(self._metrics.unreadable.items()):
+            unreadable.add_metric(list(key), count)
         yield decisions
         yield degraded
         yield outcomes
+        yield unreadable
 
     def _journal(self) -> Iterator[Metric]:
         metrics = self._metrics

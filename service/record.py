@@ -5,53 +5,77 @@ records are kept.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from contracts.payment import Payment
-from features.increment import Increment, attempt_increment
-from service.store.base import Update
+from features.catalog import CATALOG
+from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, payment_keys
+from features.increment import Increment, attempt_increment, member
+from features.layout import LAYOUTS
+from features.state import last_seen, without
+from service.store.base import States, Update
 
 TTL_SECONDS: Final = 7 * 86_400
 """How long a record is kept; an outcome that comes later is matched through the journal."""
+
+FORGETTABLE: Final = frozenset(
+    spec.entity
+    for spec in CATALOG
+    if spec.operation == "distinct"
+    or (spec.operation, spec.inputs[:1]) in {("since", ("attempt",)), ("last", ("amount_minor",))}
+)
+"""Kinds of entity of which an attempt leaves more than sums: what was there before it goes into its record."""
+
+
+class Before(NamedTuple):
+    """What the state of one entity said before the attempt: its last attempt, and when the attempt's value was last seen."""
+
+    kind: str
+    last_attempt: int
+    last_amount: int
+    member_tile: int | None
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
     """The entities of one attempt, and the decision of auth or routing that was the last about it.
 
-    `counted` says whether the attempt itself was counted when it was decided; `card_last_attempt` is the card's last one
-    before it (microseconds, 0 for none), and `counted_through` the processor for which it was counted: a later answer may name
-    another one, the attempt counts once.
+    The fields that name entities are those of the payment. `counted` says whether the attempt itself was counted when it was
+    decided, `before` what the state said just then, and `counted_through` the processor for which it was counted: a later
+    answer may name another one, the attempt counts once.
     """
 
-    card: str
-    merchant: str
-    bin: str | None
-    issuer: str
+    card_token: str
+    merchant_id: str
+    card_bin: str | None
+    issuer_country: str
+    customer_id: str | None
+    device_id: str | None
+    card_network: str
     processor: str | None
     amount_minor: int
     at: int
     counted: bool
     decision_id: str | None = None
-    card_last_attempt: int = 0
     counted_through: str | None = None
     payment_id: str | None = None
+    before: tuple[Before, ...] = ()
 
     def answered_again(self, processor: str | None, decision_id: str) -> "DecisionRecord":
         """Return the record after another answer about the same attempt: what was counted stays counted as it was."""
         return msgspec.structs.replace(self, processor=processor, decision_id=decision_id)
 
-    def updates(self, increments: Sequence[Increment], processor: str | None) -> list[Update]:
-        """Return `increments` for each entity of the attempt; `processor` is the one it went through."""
-        keys = (
-            ("card", self.card),
-            ("merchant", self.merchant),
-            ("bin", self.bin),
-            ("issuer", self.issuer),
-            ("processor", processor),
-        )
-        return [Update(kind, key, increment) for kind, key in keys if key is not None for increment in increments]
+    def updates(self, increment: Increment, processor: str | None) -> list[Update]:
+        """Return `increment` for each entity of the attempt it says something of; `processor` is the one it went through."""
+        named = list(zip(PAYMENT_KINDS, payment_keys(self), strict=True))
+        if processor is not None:
+            named += zip(CANDIDATE_KINDS, candidate_keys(self, processor), strict=True)
+        return [
+            Update(kind, key, increment, self._member(kind) if increment.is_attempt else None)
+            for kind, key in named
+            if key is not None and LAYOUTS[kind].takes(increment.deltas)
+        ]
 
     def attempt(self, settled_at: int | None = None) -> Increment:
         """Return what the attempt itself adds; one that was settled at `settled_at` was not made later than that.
@@ -62,19 +86,51 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
         at = self.at if settled_at is None else min(self.at, settled_at)
         return attempt_increment(at, self.amount_minor)
 
+    def seen_before(self, states: States) -> tuple[Before, ...]:
+        """Return what must be known to take the attempt out of these states again, once it has been added to them."""
+        found = []
+        for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False):
+            if kind in FORGETTABLE and blob is not None:
+                found.append(Before(kind, *last_seen(LAYOUTS[kind], blob, self._member(kind))))
+        return tuple(found)
+
+    def taken_out(self, states: States, processors: Sequence[str]) -> States:
+        """Return the states without the counted attempt: no attempt is a payment before itself."""
+        increment = self.attempt()
+        before = {entry.kind: entry for entry in self.before}
+        payment = []
+        for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False):
+            was = before.get(kind) or Before(kind, 0, 0, None)
+            payment.append(
+                without(
+                    LAYOUTS[kind],
+                    blob,
+                    increment,
+                    last=(was.last_attempt, was.last_amount),
+                    member=self._member(kind),
+                    member_tile=was.member_tile,
+                )
+            )
+        candidates = [
+            tuple(without(LAYOUTS[kind], blob, increment) for kind, blob in zip(CANDIDATE_KINDS, blobs, strict=True))
+            if name == self.counted_through
+            else blobs
+            for name, blobs in zip(processors, states.candidates, strict=False)
+        ]
+        return States(tuple(payment), tuple(candidates), states.record)
+
+    def _member(self, kind: str) -> int | None:
+        """Return what a distinct count of this kind remembers the attempt by."""
+        field = LAYOUTS[kind].distinct
+        return None if field is None else member(getattr(self, field))
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DecisionRecord).decode
 
 
 def of_payment(
-    request: Payment,
-    processor: str | None,
-    at: int,
-    *,
-    counted: bool,
-    decision_id: str | None = None,
-    card_last_attempt: int = 0,
+    request: Payment, processor: str | None, at: int, *, counted: bool, decision_id: str | None = None
 ) -> DecisionRecord:
     """Return the record of a decided payment."""
     return DecisionRecord(
@@ -82,12 +138,14 @@ def of_payment(
         request.merchant_id,
         request.card_bin,
         request.issuer_country,
+        request.customer_id,
+        request.device_id,
+        request.card_network,
         processor,
         request.amount_minor,
         at,
         counted,
         decision_id,
-        card_last_attempt,
         processor if counted else None,
         request.payment_id,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from contracts.bundle import Manifest
+from features.assemble import Unreadable, nobody
 from service.errors import BundleRefused, NotReady
 from service.models.bundle import Bundle, load
 from service.policy.rules import Rules
@@ -22,11 +23,14 @@ class ActiveBundles:
         Folder of bundles, with a file ``active`` that names one.
     rules
         The retry and authentication rules every bundle decides under.
+    unreadable
+        Told of each entity's state that cannot be read.
     """
 
-    def __init__(self, shelf: Path, rules: Rules) -> None:
+    def __init__(self, shelf: Path, rules: Rules, unreadable: Unreadable = nobody) -> None:
         self._shelf = shelf
         self._rules = rules
+        self._unreadable = unreadable
         self._bundle: Bundle | None = None
         self._failing: str | None = f"no bundle has been activated in {shelf}"
         # What was refused last: it is tried again when it changes, not at every look.
@@ -72,7 +76,7 @@ class ActiveBundles:
         if stamp == self._refused:
             return
         try:
-            bundle = await asyncio.to_thread(load, folder, self._rules)
+            bundle = await asyncio.to_thread(load, folder, self._rules, self._unreadable)
         except BundleRefused as error:
             self._failing = str(error)
             # What could not be read at all may be there at the next look, with nothing changed that can be seen.

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from contracts.bundle import FORMAT, Manifest
-from features.assemble import Plan
+from features.assemble import Plan, Unreadable, nobody
 from features.catalog import FINGERPRINT, NAMES
 from service.errors import BundleRefused
 from service.models.scorer import Scorer, load_models
@@ -31,7 +31,7 @@ class Bundle(NamedTuple):
     processors: tuple[str, ...]
 
 
-def load(folder: Path, rules: Rules) -> Bundle:
+def load(folder: Path, rules: Rules, unreadable: Unreadable = nobody) -> Bundle:
     """Verify a bundle and make it ready: files, checksums, fingerprint, golden rows, policy.
 
     Raises
@@ -56,7 +56,7 @@ def load(folder: Path, rules: Rules) -> Bundle:
     _check_priors(folder, manifest)
     models = load_models(folder, manifest, _graphs(folder, manifest))
     try:
-        plan = Plan(manifest.encodings)
+        plan = Plan(manifest.encodings, unreadable)
         policy = Policy.compile(manifest, rules)
     except (ValueError, PolicyError) as error:
         raise BundleRefused(str(folder), str(error)) from error

@@ -1,39 +1,41 @@
-"""The catalog and its plan: names, fingerprint, absence, and what a bundle must bring."""
+"""The catalog: names, groups, fingerprint, and what a spec refuses."""
 
 import dataclasses
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from contracts.payment import Payment
 from features import catalog
-from features.assemble import RETRY_WIDTH, UNITS, WIDTH, Plan, open_view
-from features.catalog import CATALOG, NAMES, POSITION
-from features.clock import DAY, HOUR, SECOND
-from features.encoding import neutral
-from features.increment import attempt_increment, result_increment
+from features.catalog import BY_SCOPE, CATALOG, GROUPS, NAMES, USES, inputs
+from features.clock import DAY, HOUR, MINUTE, SECOND
+from features.decline import CLASSES, decline_class
+from features.entity import FIELDS, KINDS, key
+from features.increment import CODES
 from features.layout import LAYOUTS
-from features.spec import ABSENT, count, rate
-from features.state import add
-from trainer.features_command import describe
-
-NOON = 1_780_012_800 * SECOND
-ENCODINGS = {spec.name: neutral(0.5) for spec in CATALOG if spec.target is not None}
-BARE = Payment(
-    payment_id="p",
-    merchant_id="m",
-    amount_minor=1250,
-    currency="EUR",
-    card_token="c",
-    card_network="visa",
-    issuer_country="DE",
-)
+from features.spec import STATE_OPERATIONS, count, decayed, distinct, last, rate, since, span, streak
 
 
 def test_names_are_unique_and_plain() -> None:
-    assert len(set(NAMES)) == len(NAMES) == len(CATALOG)
+    assert len(set(NAMES)) == len(NAMES) == len(CATALOG) >= 80
     assert all(name.replace("_", "").isalnum() and name == name.lower() for name in NAMES)
+
+
+def test_every_kind_every_operation_and_the_shortest_and_longest_window_are_in_use() -> None:
+    assert {spec.entity for spec in CATALOG if spec.entity} == set(KINDS) == set(LAYOUTS) == set(FIELDS)
+    assert {spec.operation for spec in CATALOG} >= set(STATE_OPERATIONS)
+    widths = {spec.width for spec in CATALOG if spec.operation in ("count", "rate")}
+    assert (min(widths), max(widths)) == (MINUTE, 90 * DAY)
+
+
+def test_every_model_sees_groups_that_exist_and_no_label_of_another() -> None:
+    for model, groups in USES.items():
+        assert set(groups) <= set(GROUPS)
+        assert [spec.name for spec in inputs(model)] == [
+            spec.name for name, specs in GROUPS.items() if name in groups for spec in specs
+        ]
+    assert not {spec.target for spec in inputs("risk")} & {"approval", "retry"}
+    assert not {spec.target for spec in inputs("approval")} & {"chargeback", "retry"}
+    assert {spec.scope for spec in inputs("risk")} == {"payment"}
+    assert set(inputs("retry")) >= set(BY_SCOPE["retry"])
 
 
 def test_the_fingerprint_changes_with_any_definition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,63 +52,54 @@ def test_the_fingerprint_changes_with_any_definition(monkeypatch: pytest.MonkeyP
 def test_a_window_is_served_by_the_finest_ring_that_reaches_far_enough() -> None:
     assert count("card", "attempts", HOUR).hop == LAYOUTS["card"].rings[0].hop
     assert count("card", "attempts", DAY).hop == LAYOUTS["card"].rings[1].hop
-    with pytest.raises(ValueError, match="expected one of the measures"):
-        rate("card", "approved", "nonsense", HOUR)
+    assert since("card", "attempt").width == LAYOUTS["card"].horizon
 
 
-def test_every_absent_field_has_the_absent_value_and_none_is_invented() -> None:
-    row = Plan(ENCODINGS).rows(BARE, NOON, {}, [("north", None)])[0]
-    absent = {NAMES[position] for position in np.flatnonzero(row == ABSENT)}
-    assert {"is_network_token", "uses_3ds", "fraud_score", "initiator_is_merchant", "card_attempts_24h"} <= absent
-    assert {"amount_minor_major", "attempt", "at_hour", "cvv_result_present", "currency_approval_prior"}.isdisjoint(
-        absent
-    )
-    assert row[POSITION["amount_minor_major"]] == np.float32(12.5)
+def test_each_feature_says_when_what_it_counts_becomes_known() -> None:
+    clocks = {
+        count("card", "attempts", HOUR): "decided_at",
+        rate("merchant", "chargebacks", "attempts", DAY): "chargeback_at, decided_at",
+        rate("card", "approved", "results", DAY): "settled_at",
+        distinct("card", DAY): "decided_at",
+        since("card", "approved"): "settled_at",
+        last("card", "amount_minor"): "decided_at",
+        last("card", "funds"): "settled_at",
+        streak("card"): "settled_at",
+        decayed("card", "approved"): "settled_at",
+        CATALOG[0]: "",
+    }
+    assert {spec.name: spec.clock for spec in clocks} == {spec.name: clock for spec, clock in clocks.items()}
 
 
-def test_seen_without_anything_in_the_window_is_not_never_seen() -> None:
-    name = "card_attempts_1h"
-    blob = add(LAYOUTS["card"], None, attempt_increment(NOON - 3 * DAY, 10))
-    plan = Plan(ENCODINGS)
-    never, idle = (
-        plan.rows(BARE, NOON, {"card": view}, [])[0][POSITION[name]] for view in (None, open_view("card", blob))
-    )
-    assert (never, idle) == (ABSENT, 0.0)
-    long_ago = open_view("card", add(LAYOUTS["card"], None, attempt_increment(NOON - 40 * DAY, 10)))
-    assert plan.rows(BARE, NOON, {"card": long_ago}, [])[0][POSITION[name]] == ABSENT
+REFUSED = {
+    "a measure the entity does not keep": (lambda: rate("bin", "approved", "declined", HOUR), "bin keeps attempts"),
+    "an entity that is not there": (lambda: count("shop", "attempts", HOUR), "expected one of the entities card"),
+    "a window past the horizon": (lambda: count("card", "attempts", 91 * DAY), "remembered for 90d"),
+    "a window of no whole hops": (lambda: count("card", "attempts", HOUR + MINUTE), "whole number of hops"),
+    "a set that is not kept": (lambda: distinct("merchant", HOUR), "remembers no different values"),
+    "a streak that is not kept": (lambda: streak("merchant"), "no declines in a row"),
+    "an unknown last value": (lambda: last("card", "colour"), "expected amount_minor or one of"),
+    "an unknown moment": (lambda: since("card", "birth"), "expected one of attempt"),
+    "a measure that is not decayed": (lambda: decayed("card", "funds"), "expected one of approved, technical"),
+    "seconds in a name": (lambda: span(90 * SECOND), "whole minutes"),
+}
 
 
-def test_a_rate_without_results_is_absent_and_with_results_is_their_share() -> None:
-    card = LAYOUTS["card"]
-    blob = add(card, None, attempt_increment(NOON - HOUR, 10))
-    name = POSITION["card_approved_per_results_24h"]
-    plan = Plan(ENCODINGS)
-    assert plan.rows(BARE, NOON, {"card": open_view("card", blob)}, [])[0][name] == ABSENT
-    for status in ("approved", "declined", "declined"):
-        blob = add(card, blob, result_increment(NOON - 10, status))
-    assert plan.rows(BARE, NOON, {"card": open_view("card", blob)}, [])[0][name] == np.float32(1 / 3)
+@pytest.mark.parametrize(("make", "told"), REFUSED.values(), ids=REFUSED)
+def test_a_spec_that_cannot_be_served_is_refused_with_the_reason(make, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make()
 
 
-def test_rows_follow_the_candidates_and_one_stands_for_none() -> None:
-    plan = Plan(ENCODINGS)
-    assert plan.rows(BARE, NOON, {}, []).shape == (1, WIDTH)
-    three = plan.rows(BARE, NOON, {}, [("a", None), ("b", None), ("c", None)])
-    assert three.shape == (3, WIDTH)
-    assert three.dtype == np.float32
-    assert len(CATALOG) == RETRY_WIDTH
+def test_the_networks_own_meaning_of_a_code_comes_first() -> None:
+    assert decline_class("mastercard", "65") == "authenticate"
+    assert decline_class("visa", "65") == decline_class(None, "65") == "funds"
+    assert decline_class("visa", None) is None
+    assert decline_class("visa", "00") is None
+    assert set(CLASSES.values()) < set(CODES)
 
 
-def test_a_plan_without_an_encoding_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="currency_approval_prior"):
-        Plan({name: encoding for name, encoding in ENCODINGS.items() if name != "currency_approval_prior"})
-
-
-def test_currencies_keep_their_own_minor_units() -> None:
-    assert (UNITS["EUR"], UNITS["JPY"], UNITS["KWD"]) == (100.0, 1.0, 1000.0)
-
-
-def test_the_page_of_features_is_not_stale() -> None:
-    page = Path(__file__).resolve().parents[2] / "docs" / "features.md"
-    assert page.read_text(encoding="utf-8") == describe() + "\n", (
-        "run: python -m trainer features --write docs/features.md"
-    )
+def test_no_two_pairs_make_one_key() -> None:
+    pairs = [("a", "b:c"), ("a:b", "c"), ("a|b", "c"), ("1", "1:"), ("11", ":"), ("", "x"), ("x", "")]
+    assert len({key(*pair) for pair in pairs}) == len(pairs)
+    assert key("a", None) is key(None, "b") is key(None) is None

@@ -1,6 +1,7 @@
 """The packed state of one entity: what is added is what its windows say."""
 
 import random
+import struct
 
 import pytest
 from hypothesis import given
@@ -8,45 +9,48 @@ from hypothesis import strategies as st
 
 from features.clock import DAY, HOUR, MINUTE, SECOND
 from features.increment import (
+    CODES,
     Increment,
     attempt_increment,
     chargeback_increment,
     deltas,
+    member,
     result_increment,
 )
-from features.layout import INDEX, LAYOUTS, MEASURES, Layout, Ring
-from features.state import View, add, empty, is_readable
+from features.layout import INDEX, LAYOUTS, MEASURES, MOST_ROWS, VERSION, Layout, Ring
+from features.state import View, add, empty, is_readable, last_seen, readable, trouble, without
 
 CARD = LAYOUTS["card"]
 NOON = 1_780_012_800 * SECOND
 
 
-def built(*increments: Increment, layout: Layout = CARD) -> bytes:
-    blob = empty(layout)
+def built(*increments: Increment, layout: Layout = CARD, blob: bytes | None = None) -> bytes:
     for increment in increments:
         blob = add(layout, blob, increment)
-    return blob
+    return empty(layout) if blob is None else blob
 
 
-def sums(blob: bytes, ring: int, width: int, now: int) -> dict[str, int]:
-    return dict(zip(MEASURES, View(CARD, blob).window(ring, width, now), strict=True))
+def sums(blob: bytes, width: int, now: int, layout: Layout = CARD) -> dict[str, int]:
+    hop = next(ring.hop for ring in layout.rings if ring.reach >= width)
+    return {name: View(layout, blob).window(name, width, hop, now) for name in layout.measures}
 
 
 def test_an_empty_state_has_nothing_in_any_window() -> None:
-    view = View(CARD, empty(CARD))
-    assert all(view.window(ring, CARD.rings[ring].reach, NOON) == (0,) * len(MEASURES) for ring in range(3))
-    assert view.last_attempt == 0
+    for layout in LAYOUTS.values():
+        view = View(layout, empty(layout))
+        for ring in layout.rings:
+            assert not any(view.window(name, ring.reach, ring.hop, NOON) for name in layout.measures)
+        assert (view.last_attempt, view.last_result, view.last_approved, view.last_code) == (0, 0, 0, 0)
 
 
 def test_a_window_starts_at_the_hop_it_begins_in_and_ends_before_now() -> None:
     hop = 5 * MINUTE
     assert NOON % hop == 0
     for at, inside in ((NOON - HOUR - 1, False), (NOON - HOUR, True), (NOON - 1, True)):
-        blob = built(attempt_increment(at, 100))
-        assert sums(blob, 0, HOUR, NOON)["attempts"] == int(inside), at
+        assert sums(built(attempt_increment(at, 100)), HOUR, NOON)["attempts"] == int(inside), at
     # The sawtooth: until the hop is full, the window reaches a little further back.
-    assert sums(built(attempt_increment(NOON - HOUR, 100)), 0, HOUR, NOON + hop - 1)["attempts"] == 1
-    assert sums(built(attempt_increment(NOON - HOUR, 100)), 0, HOUR, NOON + hop)["attempts"] == 0
+    assert sums(built(attempt_increment(NOON - HOUR, 100)), HOUR, NOON + hop - 1)["attempts"] == 1
+    assert sums(built(attempt_increment(NOON - HOUR, 100)), HOUR, NOON + hop)["attempts"] == 0
 
 
 def test_attempts_results_and_chargebacks_are_counted_apart() -> None:
@@ -54,12 +58,16 @@ def test_attempts_results_and_chargebacks_are_counted_apart() -> None:
         attempt_increment(NOON - 10, 250),
         result_increment(NOON - 9, "approved"),
         attempt_increment(NOON - 8, 50),
-        result_increment(NOON - 7, "timeout"),
-        chargeback_increment(NOON - 6),
+        result_increment(NOON - 7, "declined", "visa", "51"),
+        result_increment(NOON - 6, "declined", "visa", "05"),
+        chargeback_increment(NOON - 5),
     )
-    expected = {"events": 5, "attempts": 2, "amount_minor": 300, "results": 2, "approved": 1, "technical": 1}
-    assert sums(blob, 0, HOUR, NOON) == {**expected, "chargebacks": 1}
-    assert View(CARD, blob).last_attempt == NOON - 8
+    expected = {"attempts": 2, "amount_minor": 300, "results": 3, "approved": 1, "declined": 2, "funds": 1}
+    none = {"never": 0, "fix_data": 0, "authenticate": 0}
+    assert sums(blob, HOUR, NOON) == {**expected, **none, "chargebacks": 1}
+    view = View(CARD, blob)
+    assert (view.last_attempt, view.last_amount) == (NOON - 8, 50)
+    assert (view.last_result, view.last_approved, view.last_code) == (NOON - 6, NOON - 9, CODES["declined"])
 
 
 def test_a_late_event_counts_in_the_windows_it_belongs_to_and_no_other() -> None:
@@ -68,52 +76,260 @@ def test_a_late_event_counts_in_the_windows_it_belongs_to_and_no_other() -> None
         attempt_increment(NOON - MINUTE, 2),
         attempt_increment(NOON - 3 * HOUR, 4),
         attempt_increment(NOON - 40 * DAY, 8),
+        attempt_increment(NOON - 400 * DAY, 16),
     )
-    assert sums(blob, 0, HOUR, NOON)["amount_minor"] == 2
-    assert sums(blob, 1, DAY, NOON)["amount_minor"] == 7
-    assert sums(blob, 2, 30 * DAY, NOON)["amount_minor"] == 7
+    found = {width: sums(blob, width, NOON)["amount_minor"] for width in (HOUR, DAY, 30 * DAY, 90 * DAY)}
+    assert found == {HOUR: 2, DAY: 7, 30 * DAY: 7, 90 * DAY: 15}
+    view = View(CARD, blob)
+    assert (view.last_attempt, view.last_amount) == (NOON - MINUTE, 2)
 
 
-def test_a_state_stays_small_however_much_is_added() -> None:
-    chance = random.Random(1)
-    blob = empty(CARD)
-    for number in range(3000):
-        blob = add(CARD, blob, attempt_increment(NOON + number * 20 * MINUTE + chance.randrange(MINUTE), 10**12))
-    assert len(blob) <= CARD.head_size + sum(ring.tiles for ring in CARD.rings) * (4 + 8 * len(MEASURES))
-    assert is_readable(CARD, blob)
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_minutes_thin_out_to_hours_and_days_and_every_window_stays_exact(kind: str) -> None:
+    layout = LAYOUTS[kind]
+    chance = random.Random(kind)
+    events = []
+    at, blob = NOON, None
+    for _ in range(1500):
+        at += chance.choice([1, SECOND, 10 * SECOND, MINUTE, 20 * MINUTE, HOUR, 7 * HOUR])
+        made = chance.choice(
+            [attempt_increment(at, chance.randrange(10**6)), result_increment(at, "approved"), chargeback_increment(at)]
+        )
+        events.append(made)
+        blob = add(layout, blob, made)
+    assert blob is not None
+    view = View(layout, blob)
+    # Not the sum of all rings: they share rows.
+    assert len(view.tiles) <= sum(ring.tiles for ring in layout.rings) <= MOST_ROWS
+    taken = [event for event in events if layout.takes(event.deltas)]
+    for ring in layout.rings:
+        start = (at + 1 - ring.reach) // ring.hop * ring.hop
+        for name in layout.measures:
+            expected = sum(event.deltas[INDEX[name]] for event in taken if event.at >= start)
+            assert view.window(name, ring.reach, ring.hop, at + 1) == expected, (ring.reach, name)
 
 
-@pytest.mark.parametrize(
-    "blob",
-    [b"", b"\x01", empty(CARD)[:-1], empty(CARD) + b"\x00", b"\xff" + empty(CARD)[1:], empty(LAYOUTS["processor"])],
-    ids=["nothing", "one byte", "cut", "longer", "other version", "other layout"],
-)
-def test_a_state_that_cannot_be_read_counts_as_never_seen(blob: bytes) -> None:
-    assert not is_readable(CARD, blob)
-    assert add(CARD, blob, attempt_increment(NOON, 5)) == built(attempt_increment(NOON, 5))
+def test_a_card_of_a_dozen_payments_takes_a_few_hundred_bytes() -> None:
+    blob = None
+    for number in range(12):
+        at = NOON + number * 5 * DAY
+        blob = add(CARD, blob, attempt_increment(at, 5000), member(f"shop {number % 3}"))
+        blob = add(CARD, blob, result_increment(at + SECOND, "approved"))
+    assert blob is not None
+    assert len(blob) < 700
 
 
-@given(st.binary(max_size=600))
-def test_no_bytes_crash_the_reader(blob: bytes) -> None:
-    if is_readable(CARD, blob):
-        View(CARD, blob).window(0, HOUR, NOON)
-    assert is_readable(CARD, add(CARD, blob, attempt_increment(NOON, 5)))
+def test_sums_of_counts_and_amounts_wrap_without_touching_a_window() -> None:
+    merchant = LAYOUTS["merchant"]
+    view = View(merchant)
+    place = merchant.place["amount_minor"]
+    # A shop that has almost filled its words: 2^32 attempts, 2^64 minor units.
+    full = [2**32 - 1] * merchant.words
+    view.sums = tuple(full)
+    view.tiles, view.rows = [NOON // merchant.hop - 1], [(0,) * merchant.words]
+    blob = view.packed()
+    for number in range(3):
+        blob = add(merchant, blob, attempt_increment(NOON + number, 10**12))
+    after = View(merchant, blob)
+    assert after.sums[merchant.place["attempts"]] == 2
+    assert after.sums[place] + (after.sums[place + 1] << 32) == 3 * 10**12 - 1
+    assert sums(blob, HOUR, NOON + 2 * HOUR, merchant)["attempts"] == 0
+    width, hop = HOUR, merchant.rings[0].hop
+    late = (NOON + HOUR) // hop * hop
+    assert after.window("attempts", width, hop, late) == 3
+    assert after.window("amount_minor", width, hop, late) == 3 * 10**12
 
 
-@given(st.lists(st.tuples(st.integers(0, 60 * DAY), st.integers(0, 10**12)), min_size=1, max_size=30), st.randoms())
-def test_the_order_of_events_does_not_matter(events: list[tuple[int, int]], chance: random.Random) -> None:
+def test_the_decayed_rate_halves_with_each_half_life() -> None:
+    issuer = LAYOUTS["issuer"]
+    half = issuer.half_life
+    view = View(
+        issuer,
+        built(
+            result_increment(NOON - 2 * half, "approved"),
+            result_increment(NOON - half, "declined"),
+            result_increment(NOON, "timeout"),
+            layout=issuer,
+        ),
+    )
+    assert view.decayed == (1.75, 0.25, 1.0)
+    late = View(issuer, add(issuer, view.packed(), result_increment(NOON - 3 * half, "approved")))
+    assert late.decayed == (1.875, 0.375, 1.0)
+    assert late.last_result == NOON
+
+
+def test_the_last_result_of_one_moment_is_the_same_in_any_order() -> None:
+    results = [
+        result_increment(NOON, status, "visa", code) for status, code in (("declined", "51"), ("approved", None))
+    ]
+    assert View(CARD, built(*results)).last_code == View(CARD, built(*reversed(results))).last_code == CODES["approved"]
+
+
+def test_declines_in_a_row_are_counted_from_the_last_approval_in_any_order() -> None:
+    events = [result_increment(NOON + at, "declined") for at in (1, 2, 3, 3, 7)]
+    events += [result_increment(NOON + 2, "approved"), result_increment(NOON + 5, "timeout")]
+    for seed in range(20):
+        random.Random(seed).shuffle(events)
+        assert View(CARD, built(*events)).streak == [NOON + 7, NOON + 3, NOON + 3]
+    many = built(*(result_increment(NOON + at, "declined") for at in range(20)))
+    assert View(CARD, many).streak == [NOON + at for at in range(19, 11, -1)]
+
+
+def test_the_values_seen_last_are_remembered_and_no_more_than_fit() -> None:
+    device = LAYOUTS["device"]
+    blob = None
+    for number in range(12):
+        blob = add(device, blob, attempt_increment(NOON + number * MINUTE, 1), number)
+    # Seen again, and seen earlier than known: only the latest time counts.
+    blob = add(device, blob, attempt_increment(NOON + 20 * MINUTE, 1), 5)
+    blob = add(device, blob, attempt_increment(NOON, 1), 11)
+    view = View(device, blob)
+    assert [value for value, _ in view.members] == [5, 11, 10, 9, 8, 7, 6, 4]
+    assert view.members[0][1] == (NOON + 20 * MINUTE) // device.hop
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_the_order_of_events_does_not_matter(kind: str) -> None:
+    layout = LAYOUTS[kind]
+    chance = random.Random(kind)
+    events = []
+    for _ in range(250):
+        at = NOON + chance.choice([chance.randrange(120 * DAY), 120 * DAY + chance.randrange(2 * HOUR), 60 * DAY])
+        one = chance.choice(
+            [
+                attempt_increment(at, chance.choice([0, 10**12])),
+                result_increment(at, chance.choice(["approved", "declined", "error"]), "visa", "51"),
+                chargeback_increment(at),
+            ]
+        )
+        events.append((one, chance.randrange(12) if one.is_attempt else None))
+    states = []
+    for seed in range(4):
+        random.Random(seed).shuffle(events)
+        blob = None
+        for one, value in events:
+            blob = add(layout, blob, one, value)
+        view = View(layout, blob)
+        states.append((view.decayed, view))
+    for decayed, view in states:
+        # Floating-point sums depend on their order in the last bits; nothing else does.
+        assert decayed == pytest.approx(states[0][0], rel=1e-12)
+        view.decayed = (0.0, 0.0, 0.0)
+    assert len({view.packed() for _, view in states}) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 120 * DAY), st.integers(0, 10**12)), min_size=1, max_size=30), st.randoms())
+def test_any_order_of_attempts_gives_the_same_bytes(events: list[tuple[int, int]], chance: random.Random) -> None:
     increments = [attempt_increment(NOON + at, amount) for at, amount in events]
     shuffled = list(increments)
     chance.shuffle(shuffled)
     assert built(*shuffled) == built(*increments)
 
 
+def test_an_event_that_a_kind_does_not_count_is_none_of_its_events() -> None:
+    layout = LAYOUTS["processor_bin"]
+    blob = built(result_increment(NOON, "approved"), layout=layout)
+    assert add(layout, blob, attempt_increment(NOON + DAY, 5)) == blob
+    assert add(layout, blob, chargeback_increment(NOON + DAY)) == blob
+
+
+BAD = {
+    "nothing": (b"", "corrupt"),
+    "one byte": (b"\x02", "corrupt"),
+    "cut": (empty(CARD)[:-1], "corrupt"),
+    "longer": (empty(CARD) + b"\x00", "corrupt"),
+    "no version of ours": (b"\xff" + empty(CARD)[1:], "corrupt"),
+    "the version before": (b"\x01" + empty(CARD)[1:], "version"),
+    "another layout": (empty(LAYOUTS["processor"]), "version"),
+    "more rows than fit": (
+        empty(CARD)[:6] + struct.pack("<H", 500) + empty(CARD)[8:] + bytes(500 * (4 + 4 * CARD.words)),
+        "corrupt",
+    ),
+}
+
+
+@pytest.mark.parametrize(("blob", "what"), BAD.values(), ids=BAD)
+def test_a_state_that_cannot_be_read_counts_as_never_seen_and_says_why(blob: bytes, what: str) -> None:
+    assert trouble(CARD, blob) == what
+    assert readable(CARD, blob) is None
+    assert add(CARD, blob, attempt_increment(NOON, 5)) == built(attempt_increment(NOON, 5))
+    assert last_seen(CARD, blob, 1) == (0, 0, None)
+
+
+@given(st.binary(max_size=600))
+def test_no_bytes_crash_the_reader(blob: bytes) -> None:
+    if is_readable(CARD, blob):
+        sums(blob, HOUR, NOON)
+    assert is_readable(CARD, add(CARD, blob, attempt_increment(NOON, 5)))
+
+
+@given(st.binary(min_size=0, max_size=400), st.integers(0, 2))
+def test_no_bytes_after_a_good_head_crash_the_reader(rest: bytes, rows: int) -> None:
+    blob = CARD.mark + struct.pack("<HBB", rows, 1, 1) + rest
+    assert is_readable(CARD, add(CARD, blob, attempt_increment(NOON, 5)))
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_a_state_taken_apart_and_packed_again_is_the_same(kind: str) -> None:
+    layout = LAYOUTS[kind]
+    chance = random.Random(7)
+    blob = None
+    for number in range(60):
+        blob = add(layout, blob, attempt_increment(NOON + number * HOUR, chance.randrange(10**12)), number % 9)
+        blob = add(layout, blob, result_increment(NOON + number * HOUR + 1, "declined", "visa", "14"))
+        assert View(layout, blob).packed() == blob
+        assert blob[0] == VERSION
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_an_attempt_taken_out_again_leaves_what_was_there(kind: str) -> None:
+    layout = LAYOUTS[kind]
+    chance = random.Random(kind)
+    blob: bytes | None = None
+    at = NOON
+    for number in range(150):
+        at += chance.choice([1, SECOND, MINUTE, 20 * MINUTE, DAY])
+        attempt = attempt_increment(at, chance.randrange(10**12))
+        value = chance.randrange(5)
+        was = (0, 0, None) if blob is None else last_seen(layout, blob, value)
+        after = add(layout, blob, attempt, value)
+        back = without(layout, after, attempt, last=was[:2], member=value, member_tile=was[2])
+        before = View(layout, blob) if blob is not None else View(layout)
+        assert back is not None
+        found = View(layout, back)
+        # A full set has pushed its oldest value out, and rows that a newer tile made too old stay away.
+        assert found.sums == before.sums
+        assert (found.last_attempt, found.last_amount) == (before.last_attempt, before.last_amount)
+        assert set(found.members) <= set(before.members)
+        assert set(found.tiles) <= set(before.tiles)
+        for ring in layout.rings:
+            for name in layout.measures:
+                assert found.window(name, ring.reach, ring.hop, at) == before.window(name, ring.reach, ring.hop, at)
+        blob = after if number % 3 else add(layout, after, result_increment(at, "approved"))
+
+
+def test_an_attempt_is_taken_out_from_among_later_events() -> None:
+    first, later = attempt_increment(NOON, 5), attempt_increment(NOON + MINUTE, 7)
+    with_both = add(CARD, add(CARD, None, first, 1), later, 2)
+    view = View(CARD, without(CARD, with_both, first, last=(0, 0), member=1, member_tile=None))
+    assert sums(view.packed(), HOUR, NOON + 2 * MINUTE)["amount_minor"] == 7
+    assert (view.last_attempt, view.last_amount) == (NOON + MINUTE, 7)
+    assert [value for value, _ in view.members] == [2]
+    assert without(CARD, None, first) is None
+    assert without(CARD, b"junk", first) == b"junk"
+
+
 def test_deltas_name_their_measures() -> None:
     assert deltas(chargebacks=2)[INDEX["chargebacks"]] == 2
+    assert len(deltas()) == len(MEASURES)
     with pytest.raises(KeyError):
         deltas(nonsense=1)
 
 
-def test_a_ring_wants_whole_hops() -> None:
+def test_a_layout_that_could_not_be_exact_is_refused() -> None:
     with pytest.raises(ValueError, match="whole number of hops"):
         Ring(7 * MINUTE, HOUR)
+    with pytest.raises(ValueError, match="multiple of the finer"):
+        Layout("odd", ("attempts",), ((4 * MINUTE, HOUR), (6 * MINUTE, DAY)), HOUR)
+    with pytest.raises(ValueError, match="20 half-lives"):
+        Layout("odd", ("attempts",), ((HOUR, DAY),), 2 * HOUR)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from contracts.bundle import Encoding, ModelName
-from features.catalog import CATALOG, PAYMENT
+from features.catalog import CATALOG, USES, inputs
 from features.encoding import Encodings
 from features.offline.plan import compute
 from features.spec import FeatureSpec, Target
@@ -25,13 +25,8 @@ from trainer.fit.split import Split
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.bool_]
 
-_AUTH: Final = tuple(spec for spec in CATALOG if spec.scope != "retry")
-
 INPUTS: Final[dict[ModelName, tuple[str, ...]]] = {
-    "approval": tuple(spec.name for spec in _AUTH if spec.target != "chargeback"),
-    "routing": tuple(spec.name for spec in _AUTH if spec.target != "chargeback"),
-    "risk": tuple(spec.name for spec in PAYMENT if spec.target != "approval"),
-    "retry": tuple(spec.name for spec in CATALOG if spec.target != "chargeback"),
+    model: tuple(spec.name for spec in inputs(model)) for model in USES
 }
 """Which features each model sees, in catalog order."""
 
@@ -185,12 +180,12 @@ def build(
     targets: dict[Target, str] = {"approval": "approval", "chargeback": "risk", "retry": "retry"}
     encodings = learn({target: (learning[name], "label") for target, name in targets.items()})
     parts: dict[ModelName, dict[str, Rows]] = {}
-    for model, inputs in INPUTS.items():
+    for model, seen in INPUTS.items():
         name = "approval" if model == "routing" else model
         if model == "routing":
             parts[model] = _weighted(parts["approval"])
             continue
-        specs = [spec for spec in CATALOG if spec.name in set(inputs)]
+        specs = [spec for spec in CATALOG if spec.name in set(seen)]
         computed = _features(frames[name], history, encodings, specs)
         parts[model] = {part: _rows(computed.filter(pl.col("part") == part), specs) for part in ("train", "test")}
     return Dataset(parts=parts, encodings=encodings)
