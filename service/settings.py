@@ -21,7 +21,9 @@ EXEMPTIBLE: Final = ("card_token", "customer_id", "decision_id", "device_id", "m
 LogLevel = Literal["debug", "info", "warning", "error"]
 JournalSync = Literal["full", "async"]
 STORES: Final = (
-    "memory://, memory:///path/to/snapshot, redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket"
+    "memory://, memory:///path/to/snapshot, redis://host:6379/0, rediss://host:6379/0, unix:///path/to/socket, "
+    "cluster://host:6379[,host:port...], clusters://host:6379[,host:port...] or "
+    "sentinel://host:26379[,host:port...]/service[/0]"
 )
 """Every form of URL that names a store."""
 
@@ -97,9 +99,32 @@ def store_scheme(url: str) -> str | None:
         known = url.startswith("memory://") and not parts.netloc
     elif parts.scheme in {"redis", "rediss"}:
         known = bool(parts.hostname) and parts.port != 0
+    elif parts.scheme in {"cluster", "clusters"}:
+        known = bool(store_nodes(url)) and re.fullmatch(r"/?0?", parts.path) is not None
+    elif parts.scheme == "sentinel":
+        known = bool(store_nodes(url)) and re.fullmatch(r"/[^/]+(/[0-9]{1,4})?", parts.path) is not None
     else:
         known = parts.scheme == "unix" and bool(parts.path)
     return parts.scheme if known else None
+
+
+def store_nodes(url: str) -> tuple[tuple[str, int | None], ...]:
+    """Return host and port of every server that a store's URL names; None for a port it leaves out.
+
+    >>> store_nodes("cluster://user:s3cret@one:7000,two,[::1]:7001")
+    (('one', 7000), ('two', None), ('::1', 7001))
+
+    Raises
+    ------
+    ValueError
+        For a host or a port that cannot be read; its message may repeat parts of the URL.
+    """
+    netloc = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    named = [urlsplit(f"//{part}") for part in netloc.rpartition("@")[2].split(",")]
+    if any(not part.hostname or part.port == 0 for part in named):
+        msg = "expected host or host:port, separated by commas"
+        raise ValueError(msg)
+    return tuple((part.hostname or "", part.port) for part in named)
 
 
 def _nearest(variable: str) -> str:

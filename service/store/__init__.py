@@ -65,6 +65,10 @@ def open_store(
             return MemoryStore(snapshot, event_ttl_seconds=event_ttl_seconds, save_seconds=save_seconds)
         if scheme is not None:
             # Imported here: redis-py takes 0.1 s to load, and the embedded store does without it.
+            if scheme in {"cluster", "clusters"}:
+                from service.store.cluster import ClusterStore
+
+                return ClusterStore(url, timeout_ms=timeout_ms, event_ttl_seconds=event_ttl_seconds)
             from service.store.redis import RedisStore
 
             return RedisStore(url, timeout_ms=timeout_ms, event_ttl_seconds=event_ttl_seconds)

@@ -8,11 +8,19 @@ A store keeps three things, each under its own prefix and each with a time to li
 ``pm:d:<record key>``       the record of a decision, under every key of `by_decision` and `by_attempt`
 ==========================  ==============================================================================
 
+In a Redis Cluster, where a script may touch one slot only, every entity marks its events itself (ADR 11):
+
+======================================  ==================================================================
+``pm:s:{<h>}:<kind>:<key>``             packed state; h is the crc32 of ``<kind>:<key>`` as 8 hex digits
+``pm:e:{<h>}:<kind>:<key>:<event id>``  the mark of an event in the slot of the entity
+======================================  ==================================================================
+
 Keys hold identifiers exactly as they were given. This module must not know where anything is kept.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
+from zlib import crc32
 
 from features.increment import Increment
 from features.layout import LAYOUTS
@@ -34,34 +42,40 @@ Item = tuple[str, str, bytes]
 class StateKeys(NamedTuple):
     """The entities of one payment; an entity that the payment does not name is None.
 
-    `record` asks for a decision record in the same round trip (a key of `by_decision` or `by_attempt`).
+    Attributes
+    ----------
+    payment
+        Keys in the order of `features.entity.PAYMENT_KINDS`.
+    candidates
+        For each processor that is asked about, keys in the order of `features.entity.CANDIDATE_KINDS`.
+    record
+        Asks for a decision record in the same round trip (a key of `by_decision` or `by_attempt`).
     """
 
-    card: str | None = None
-    merchant: str | None = None
-    bin: str | None = None
-    issuer: str | None = None
-    processors: Sequence[str] = ()
+    payment: tuple[str | None, ...] = ()
+    candidates: tuple[tuple[str | None, ...], ...] = ()
     record: str | None = None
 
 
 class States(NamedTuple):
     """Packed states in the shape of `StateKeys`; None where nothing is known."""
 
-    card: bytes | None = None
-    merchant: bytes | None = None
-    bin: bytes | None = None
-    issuer: bytes | None = None
-    processors: tuple[bytes | None, ...] = ()
+    payment: tuple[bytes | None, ...] = ()
+    candidates: tuple[tuple[bytes | None, ...], ...] = ()
     record: bytes | None = None
 
 
 class Update(NamedTuple):
-    """One increment of one entity."""
+    """One increment of one entity; `member` is what a distinct count remembers of an attempt (`features.increment.member`)."""
 
     kind: str
     key: str
     increment: Increment
+    member: int | None = None
+
+
+Addition = tuple[Increment, int | None]
+"""An increment and its member."""
 
 
 class Applied(NamedTuple):
@@ -89,16 +103,59 @@ def by_attempt(payment_id: str, attempt: int) -> str:
     return f"a:{attempt}:{payment_id}"
 
 
-def grouped(updates: Iterable[Update]) -> Mapping[tuple[str, str], list[Increment]]:
-    """Return the increments of each entity, in order; an unknown kind raises ``KeyError``."""
-    groups: dict[tuple[str, str], list[Increment]] = {}
-    for kind, key, increment in updates:
-        group = groups.get((kind, key))
-        if group is None:
-            LAYOUTS[kind]
-            group = groups[kind, key] = []
-        group.append(increment)
+def grouped(updates: Iterable[Update]) -> Mapping[tuple[str, str], list[Addition]]:
+    """Return what each entity gets, in order, without what its layout does not take; an unknown kind raises ``KeyError``."""
+    groups: dict[tuple[str, str], list[Addition]] = {}
+    for kind, key, increment, member in updates:
+        if LAYOUTS[kind].takes(increment.deltas):
+            group = groups.get((kind, key))
+            if group is None:
+                groups[kind, key] = [(increment, member)]
+            else:
+                group.append((increment, member))
     return groups
+
+
+def named(
+    keys: StateKeys, payment: Sequence[Callable[[str], str]], candidate: Sequence[Callable[[str], str]]
+) -> list[str]:
+    """Return the name of every key of a question, by a function for each kind; "" where there is none, the record last."""
+    names = [name(key) if key is not None else "" for name, key in zip(payment, keys.payment, strict=False)]
+    for one in keys.candidates:
+        names += [name(key) if key is not None else "" for name, key in zip(candidate, one, strict=False)]
+    names.append(RECORD + keys.record if keys.record is not None else "")
+    return names
+
+
+def shaped(keys: StateKeys, blobs: Sequence[bytes | None]) -> States:
+    """Return the answers to `named` in the shape of the question."""
+    place = len(keys.payment)
+    payment = tuple(blobs[:place])
+    candidates = []
+    for one in keys.candidates:
+        candidates.append(tuple(blobs[place : place + len(one)]))
+        place += len(one)
+    return States(payment, tuple(candidates), blobs[-1])
+
+
+def clustered(kind: str, key: str) -> str:
+    """Return the name of an entity's state in a cluster.
+
+    The tag in braces chooses the slot, so that a state and its marks share one whatever characters a key has.
+
+    >>> clustered("card", "tok_1")
+    'pm:s:{d4b45da6}:card:tok_1'
+    """
+    return f"{STATE}{{{_tag(kind, key)}}}:{kind}:{key}"
+
+
+def clustered_mark(kind: str, key: str, event_id: str) -> str:
+    """Return the name of the mark of an event applied to one entity in a cluster."""
+    return f"{EVENT}{{{_tag(kind, key)}}}:{kind}:{key}:{event_id}"
+
+
+def _tag(kind: str, key: str) -> str:
+    return f"{crc32(f'{kind}:{key}'.encode()):08x}"
 
 
 class FeatureStore(Protocol):

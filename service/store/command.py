@@ -7,41 +7,73 @@ one definition of it. This module must not know connections beyond sending and r
 import hashlib
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
-from itertools import pairwise
 from typing import Any, Final
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
+from redis.crc import key_slot
+from redis.exceptions import NoScriptError, ResponseError
 
 from features.clock import SECOND
-from features.increment import Increment
-from features.layout import LAYOUTS, VERSION, Layout, M
-from service.store.base import EVENT, RECORD, STATE, Update, grouped
+from features.layout import AMOUNT, INDEX, LAYOUTS, MOST_ROWS, Layout
+from service.store.base import EVENT, RECORD, STATE, Addition, Update, clustered, clustered_mark, grouped
 
 Arguments = tuple[bytes | str | int, ...]
 
 SCRIPT: Final = files("service.store").joinpath("update.lua").read_bytes()
 SHA: Final = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
-_INCREMENT: Final = struct.Struct(f"<qB{M}q")
-_MOST_RINGS: Final = 8
+_KIND: Final = struct.Struct("<6sBIHHBBBddB")
+_RING: Final = struct.Struct("<IH")
+_EVENT: Final = struct.Struct("<dBBIQ")
+_WORD: Final = struct.Struct("<BI")
+_ATTEMPT, _DECLINED, _MEMBER = 1, 2, 4
+_DECLINED_AT: Final = INDEX["declined"]
 
 
 def _outline(layout: Layout) -> bytes:
-    """Return what the script must know of a layout: ttl, rings, the head of its blobs, hop and tiles of each ring."""
-    hops = [ring.hop for ring in layout.rings]
-    if len(hops) > _MOST_RINGS or any(coarser % finer for finer, coarser in pairwise(hops)):
-        msg = f"at most {_MOST_RINGS} rings from fine to coarse are expected, each a multiple of the last, got {hops}"
-        raise ValueError(msg)
+    """Return what the script must know of a layout."""
     # The script renews the time to live when a tile begins, not with every increment: one hop on top.
-    ttl = layout.ttl_seconds + -(-hops[0] // SECOND)
-    mark = struct.pack("<BBI", VERSION, len(hops), layout.crc)
-    rings = b"".join(struct.pack("<dH", ring.hop, ring.tiles) for ring in layout.rings)
-    return struct.pack("<IB", ttl, len(hops)) + mark + rings
+    ttl = layout.ttl_seconds + -(-layout.hop // SECOND)
+    rows = min(MOST_ROWS, sum(ring.tiles for ring in layout.rings))
+    kind = _KIND.pack(
+        layout.mark,
+        layout.words,
+        ttl,
+        rows,
+        MOST_ROWS,
+        layout.members,
+        layout.streak,
+        layout.place["amount_minor"] + 1 if "amount_minor" in layout.place else 0,
+        layout.hop,
+        layout.half_life,
+        len(layout.rings),
+    )
+    end = b"%d\0" % (layout.head_size + 4 * rows - 1)
+    return kind + end + b"".join(_RING.pack(ring.hop // layout.hop, ring.reach // ring.hop) for ring in layout.rings)
 
 
 _OUTLINES: Final = {kind: _outline(layout) for kind, layout in LAYOUTS.items()}
+
+
+@lru_cache(maxsize=4096)
+def _words(kind: str, deltas: tuple[int, ...]) -> bytes:
+    """Return the number of words that move, and each of them."""
+    moved = [(place + 1, word) for place, word in enumerate(LAYOUTS[kind].packed(deltas)) if word]
+    return bytes([len(moved)]) + b"".join(_WORD.pack(*each) for each in moved)
+
+
+def _entity(kind: str, additions: Sequence[Addition]) -> bytes:
+    """Return what one entity gets, as the script reads it."""
+    parts = [_OUTLINES[kind]]
+    for increment, member in additions:
+        at, deltas, code = increment
+        flags = (_ATTEMPT if increment.is_attempt else 0) | (_DECLINED if deltas[_DECLINED_AT] else 0)
+        if member is not None:
+            flags |= _MEMBER
+        parts += (_EVENT.pack(at, code, flags, member or 0, deltas[AMOUNT]), _words(kind, deltas))
+    return b"".join(parts)
 
 
 def update(
@@ -55,32 +87,48 @@ def update(
     """Return the command that applies an event once and keeps a record; an unknown kind raises ``KeyError``."""
     keys = [EVENT + event_id, *[RECORD + key for key in record_keys]]
     entities: list[bytes] = []
-    latest: Increment | None = None
-    bits = b""
-    for (kind, key), increments in grouped(updates).items():
-        entity = _OUTLINES[kind]
-        for increment in increments:
-            # Most often one increment goes to every entity.
-            if increment is not latest:
-                latest = increment
-                bits = _INCREMENT.pack(increment.at, increment.is_attempt, *increment.deltas)
-            entity += bits
+    for (kind, key), additions in grouped(updates).items():
         keys.append(f"{STATE}{kind}:{key}")
-        entities.append(entity)
-    given = (event_ttl_ms, M, len(record_keys), ttl_seconds * 1000, record)
-    return ("EVALSHA", SHA, len(keys), *keys, *given, *entities)
+        entities.append(_entity(kind, additions))
+    return ("EVALSHA", SHA, len(keys), *keys, event_ttl_ms, len(record_keys), ttl_seconds * 1000, record, *entities)
 
 
-def trial() -> list[Arguments]:
-    """Return one command of every sort that is ever sent, on keys that are gone in a second."""
-    outline = struct.pack("<IB", 1, 1) + b"probe1" + struct.pack("<dH", 1.0, 1)
-    entity = outline + _INCREMENT.pack(1, 0, *(0,) * M)
-    given = (3, EVENT + "probe", RECORD + "probe", STATE + "probe:1", 1, M, 1, 1000, b"", entity)
+def parts(event_ttl_ms: int, event_id: str, updates: Sequence[Update]) -> list[tuple[int, Arguments]]:
+    """Return an event for a cluster: slot and command of each entity, or of the mark alone when there is no entity."""
+    given = (event_ttl_ms, 0, 1, b"")
+    found: list[tuple[int, Arguments]] = []
+    for (kind, key), additions in grouped(updates).items():
+        mark, name = clustered_mark(kind, key, event_id), clustered(kind, key)
+        found.append((slot(name), ("EVALSHA", SHA, 2, mark, name, *given, _entity(kind, additions))))
+    if not found:
+        mark = EVENT + event_id
+        found.append((slot(mark), ("EVALSHA", SHA, 1, mark, *given)))
+    return found
+
+
+def slot(name: str) -> int:
+    """Return the slot of a key in a cluster."""
+    return key_slot(name.encode())
+
+
+def in_full(command: Arguments) -> Arguments:
+    """Return a command with the whole script, for a server that does not know it yet."""
+    return ("EVAL", SCRIPT, *command[2:]) if command[0] == "EVALSHA" else command
+
+
+def trial(tag: str = "") -> list[Arguments]:
+    """Return one command of every sort that is ever sent, on keys that are gone in a second; `tag` chooses their slot."""
+    layout = LAYOUTS["issuer"]
+    outline = struct.pack("<6sBI", b"probe1", layout.words, 1) + _OUTLINES["issuer"][11:]
+    # Twice the same event: the first begins a tile, the second falls into it.
+    event = _EVENT.pack(1, 0, 0, 0, 0) + b"\0"
+    state, record = f"{STATE}{tag}probe:1", f"{RECORD}{tag}probe"
+    given = (3, f"{EVENT}{tag}probe", record, state, 1, 1, 1000, b"", outline + event + event)
     return [
         ("EVAL", SCRIPT, *given),
         ("EVALSHA", SHA, *given),
-        ("MGET", STATE + "probe:1", RECORD + "probe"),
-        ("SET", RECORD + "probe", b"", "EX", 1),
+        ("MGET", state, record),
+        ("SET", record, b"", "EX", 1),
     ]
 
 
@@ -100,4 +148,17 @@ async def exchange(connection: AbstractConnection, commands: Sequence[Arguments]
             replies.append(await connection.read_response(disable_decoding=True))
         except ResponseError as error:
             replies.append(error)
+    return replies
+
+
+async def scripts(connection: AbstractConnection, commands: Sequence[Arguments]) -> list[Any]:
+    """Do the same as `exchange`; a server that does not know the script yet is told it."""
+    replies = await exchange(connection, commands)
+    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+    if unknown:
+        # Nothing was changed by these: send them again, the first with the whole script.
+        again = [commands[place] for place in unknown]
+        again[0] = in_full(again[0])
+        for place, reply in zip(unknown, await exchange(connection, again), strict=True):
+            replies[place] = reply
     return replies

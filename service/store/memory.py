@@ -12,10 +12,11 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from features.layout import LAYOUTS
 from features.state import add
 from service.errors import StoreUnavailable
@@ -100,6 +101,8 @@ class MemoryStore:
         self._save_seconds = save_seconds
         # One dict for each kind: within it everything lives equally long, so that the oldest write ends first.
         self._states: dict[str, Expiring[str, bytes]] = {kind: Expiring(clock) for kind in LAYOUTS}
+        self._payment = [self._states[kind] for kind in PAYMENT_KINDS]
+        self._candidate = [self._states[kind] for kind in CANDIDATE_KINDS]
         self._events: Expiring[str, bool] = Expiring(clock, most_events)
         self._records: Expiring[str, bytes] = Expiring(clock, most_events)
         self._clock = clock
@@ -144,15 +147,20 @@ class MemoryStore:
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities."""
         self._check()
-        card, merchant, issuer_bin, issuer, processors, record = keys
-        states = self._states
-        get = states["processor"].get
+        payment, candidates, record = keys
         return States(
-            None if card is None else states["card"].get(card),
-            None if merchant is None else states["merchant"].get(merchant),
-            None if issuer_bin is None else states["bin"].get(issuer_bin),
-            None if issuer is None else states["issuer"].get(issuer),
-            tuple([get(processor) for processor in processors]),
+            tuple([None if key is None else kept.get(key) for kept, key in zip(self._payment, payment, strict=False)]),
+            tuple(
+                [
+                    tuple(
+                        [
+                            None if key is None else kept.get(key)
+                            for kept, key in zip(self._candidate, one, strict=False)
+                        ]
+                    )
+                    for one in candidates
+                ]
+            ),
             None if record is None else self._records.get(record),
         )
 
@@ -227,6 +235,11 @@ class MemoryStore:
         self._changes += 1
         return count
 
+    def fetch_many(self, items: Iterable[tuple[str, str]]) -> Iterator[bytes | None]:
+        """Yield the packed state of each (kind, key). Blocking, for bulk work."""
+        for kind, key in items:
+            yield self._states[kind].get(key)
+
     def save(self) -> None:
         """Write the snapshot now; blocking, for backfills. Without a path it does nothing."""
         if self._path is not None:
@@ -244,10 +257,10 @@ class MemoryStore:
             return False
         # Everything that can fail comes first: then all of it is put, or none.
         blobs = []
-        for (kind, key), increments in grouped(updates).items():
+        for (kind, key), additions in grouped(updates).items():
             layout, blob = LAYOUTS[kind], self._states[kind].get(key)
-            for increment in increments:
-                blob = add(layout, blob, increment)
+            for increment, member in additions:
+                blob = add(layout, blob, increment, member)
             if blob is not None:
                 blobs.append((kind, key, blob))
         for kind, key, blob in blobs:

@@ -1,5 +1,7 @@
 """Online state in Redis: one MGET to read, one script to write.
 
+With Sentinels the primary is asked for at every connect: a failover ends the connections, and the next ones lead to the new one.
+
 Reads and writes travel on a lane each (`service.store.lane`), so that neither waits for the other. The arithmetic of a
 write is done by ``update.lua`` inside Redis, atomically (`service.store.command`). No exception of redis-py leaves this
 module.
@@ -8,24 +10,23 @@ A user of Redis' own needs ``~pm:*`` and ``+eval +evalsha +mget +get +set +getra
 database other than 0).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
-    NoScriptError,
     ReadOnlyError,
     RedisError,
     ResponseError,
 )
 
+from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from service.errors import StoreError, StoreUnavailable
-from service.store.base import EVENT_TTL_SECONDS, RECORD, Applied, StateKeys, States, Update
-from service.store.command import SCRIPT, Arguments, exchange, packed, update
+from service.store.address import Address
+from service.store.base import EVENT_TTL_SECONDS, RECORD, STATE, Applied, StateKeys, States, Update, named, shaped
+from service.store.command import Arguments, packed, scripts, update
 from service.store.lane import CONNECT_SECONDS, Ask, Lane, sentence
 from service.store.trial import examine
 
@@ -38,26 +39,17 @@ _Read = Lane[list[str], list[bytes | None]]
 _Write = Lane[Sequence[Arguments], list[bool]]
 
 
-def pool(url: str) -> ConnectionPool:
-    """Return redis-py's reading of a URL; its connections neither retry nor time out by themselves."""
-    return ConnectionPool.from_url(
-        url,
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=None,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_read_size=262_144,
-        max_connections=4,
-    )
+_PAYMENT: Final[list[Callable[[str], str]]] = [f"{STATE}{kind}:".__add__ for kind in PAYMENT_KINDS]
+_CANDIDATE: Final[list[Callable[[str], str]]] = [f"{STATE}{kind}:".__add__ for kind in CANDIDATE_KINDS]
 
 
 class RedisStore:
-    """Online state in one Redis server.
+    """Online state in one Redis server, which may be the primary that Sentinels name.
 
     Parameters
     ----------
     url
-        ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads them.
+        ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://`` (`service.store.address`).
     timeout_ms
         The most that any call may take.
     event_ttl_seconds
@@ -65,7 +57,8 @@ class RedisStore:
     """
 
     def __init__(self, url: str, *, timeout_ms: float, event_ttl_seconds: int = EVENT_TTL_SECONDS) -> None:
-        self._pool = pool(url)
+        self._address = Address(url)
+        self._pool = self._address.pool()
         self._event_ttl_ms = event_ttl_seconds * 1000
         seconds = timeout_ms / 1000
         self._reads: _Read = Lane(self._connection, _mget, timeout=seconds, weigh=len, most=_MOST_KEYS)
@@ -96,20 +89,7 @@ class RedisStore:
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities, in one round trip shared with concurrent callers."""
-        card, merchant, issuer_bin, issuer, processors, record = keys
-        names = [f"pm:s:processor:{processor}" for processor in processors]
-        count = len(names)
-        names += [
-            "pm:s:card:" + card if card is not None else "",
-            "pm:s:merchant:" + merchant if merchant is not None else "",
-            "pm:s:bin:" + issuer_bin if issuer_bin is not None else "",
-            "pm:s:issuer:" + issuer if issuer is not None else "",
-            RECORD + record if record is not None else "",
-        ]
-        blobs = await self._reads.ask(names, deadline)
-        return States(
-            blobs[count], blobs[count + 1], blobs[count + 2], blobs[count + 3], tuple(blobs[:count]), blobs[-1]
-        )
+        return shaped(keys, await self._reads.ask(named(keys, _PAYMENT, _CANDIDATE), deadline))
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
@@ -162,10 +142,11 @@ class RedisStore:
         """Drop both connections. A second call does nothing."""
         await self._reads.close()
         await self._writes.close()
+        await self._address.close()
 
     def describe(self) -> str:
         """Return where the state is kept, without credentials."""
-        return describe(self._pool)
+        return self._address.describe()
 
     def _connection(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
@@ -198,14 +179,7 @@ async def _mget(connection: AbstractConnection, asks: Sequence[Ask[list[str], li
 async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[bool]]]) -> None:
     """Send the commands of all asks in one go; a server that does not know the script yet is told it."""
     commands = [command for ask in asks for command in ask.question]
-    replies = await exchange(connection, commands)
-    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        # Nothing was changed by these: send them again, the first with the whole script.
-        again = [commands[place] for place in unknown]
-        again[0] = ("EVAL", SCRIPT, *again[0][2:])
-        for place, reply in zip(unknown, await exchange(connection, again), strict=True):
-            replies[place] = reply
+    replies = await scripts(connection, commands)
     failed = next((reply for reply in replies if isinstance(reply, ReadOnlyError)), None)
     if failed is not None:
         raise failed
@@ -218,13 +192,3 @@ async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[A
             ask.give([bool(reply) for reply in own])
         else:
             ask.fail(StoreUnavailable(sentence(refused)))
-
-
-def describe(connections: ConnectionPool) -> str:
-    """Return scheme, host, port and database; no user, no password."""
-    given = connections.connection_kwargs
-    database = given.get("db", 0)
-    if "path" in given:
-        return f"unix://{given['path']}?db={database}"
-    scheme = "rediss" if "SSL" in connections.connection_class.__name__ else "redis"
-    return f"{scheme}://{given.get('host', 'localhost')}:{given.get('port', 6379)}/{database}"

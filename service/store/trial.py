@@ -13,18 +13,25 @@ OLDEST: Final = (6, 0)
 """The oldest Redis served."""
 
 
-async def examine(connection: AbstractConnection) -> str | None:
+async def examine(connection: AbstractConnection, tag: str | None = None) -> str | None:
     """Try every command that will be sent; return what is wrong for now, or None.
+
+    Parameters
+    ----------
+    connection
+        To the server.
+    tag
+        For a node of a cluster: what puts a key into one of its slots. None for a single server.
 
     Raises
     ------
     StoreUnavailable
-        For a server that will never do: too old, in cluster mode, or refusing a right that is needed.
+        For a server that will never do: too old, in cluster mode where none is expected, or refusing a right that is needed.
     """
     (about,) = await exchange(connection, [("INFO", "server")])
     if isinstance(about, bytes):
-        check(about.decode())
-    replies = await exchange(connection, trial())
+        check(about.decode(), cluster=tag is not None)
+    replies = await exchange(connection, trial(tag or ""))
     for what, reply in zip(("scripts (EVAL)", "scripts (EVALSHA)", "reads", "writes"), replies, strict=True):
         if isinstance(reply, ResponseError):
             told = sentence(reply)
@@ -35,7 +42,7 @@ async def examine(connection: AbstractConnection) -> str | None:
     return None
 
 
-def check(about: str) -> None:
+def check(about: str, *, cluster: bool = False) -> None:
     """Raise `StoreUnavailable` when what a server says of itself (``INFO server``) rules it out."""
     lines = dict(line.split(":", 1) for line in about.splitlines() if ":" in line)
     version = lines.get("redis_version", "")
@@ -44,6 +51,6 @@ def check(about: str) -> None:
         wanted = ".".join(map(str, OLDEST))
         msg = f"Redis {wanted} or newer is expected, this server is {version or 'of no known version'}"
         raise StoreUnavailable(msg)
-    if lines.get("redis_mode") == "cluster":
-        msg = "a single Redis is expected, this one is in cluster mode, where no script may update several slots"
+    if lines.get("redis_mode") == "cluster" and not cluster:
+        msg = "a single Redis is expected, this one is in cluster mode: name it cluster://host:port"
         raise StoreUnavailable(msg)

@@ -1,195 +1,376 @@
 -- Applies one event to the state of its entities, once: the same addition as features/state.py, byte for byte.
 --
 -- KEYS  1 mark of the event | R keys of the decision record | one key per entity
--- ARGV  1 ms the mark lives | 2 measures in a row (M) | 3 R | 4 ms the record lives | 5 record | one packed string per
---       entity: seconds to live u32, rings u8, the six bytes every blob of this layout begins with, (hop f64, tiles u16)
---       per ring from the finest, then (at i64, is_attempt u8, deltas i64 * M) per increment, all little endian
+-- ARGV  1 ms the mark lives | 2 R | 3 ms the record lives | 4 record | one packed string per entity, little endian:
+--       mark c6, words u8 (W), seconds to live u32, most rows of this kind u16, of any u16, members u8, streak u8, first
+--       word of the amount u8 (0: none), finest hop f64, half-life f64, rings u8, last byte of head and tiles as digits
+--       that end with a zero byte, (finest tiles per hop u32, hops u16) per ring;
+--       then per increment: at f64, code u8, flags u8 (1 attempt, 2 declined, 4 has a member), member u32,
+--       amount c8, words u8, (word u8, delta u32) per word that moves
 -- Returns 1 when the event was applied, 0 when it had been before (then only the record is written).
 --
--- Lua counts in doubles. Times are exact up to 2^53 us; where a sum reaches 2^53 it is added
--- as two halves of 32 bits: exact for all of i64.
+-- Lua counts in doubles: words of 32 bits are exact in every sum, times up to 2^53 us.
+--
+-- What costs is calls and long strings. In the newest tile only the fixed part of a blob moves: it is read and written
+-- alone, and the length that SETRANGE returns tells whether the blob was whole.
 
-local sub, floor = string.sub, math.floor
-local pack, unpack_from = struct.pack, struct.unpack
+local sub, rep, floor = string.sub, string.rep, math.floor
+local pack, unpack_from, concat = struct.pack, struct.unpack, table.concat
 local call = redis.call
 
-local M = tonumber(ARGV[2])
-local RECORDS = tonumber(ARGV[3])
-local ROW = '<' .. string.rep('i8', M)
-local HALVES = '<' .. string.rep('I4i4', M)
-local ROW_SIZE = 8 * M
-local EXACT = 9007199254740992
-local CARRY = 4294967296
+local WORD = 4294967296
+local APPROVED, TECHNICAL = 7, 6
+local FORMS = 'I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4'
 
--- The increment at hand: its deltas as numbers and as bytes.
-local delta, delta_bytes
+-- The kind at hand.
+local mark, W, ttl, own_rows, most_rows, most_members, most_streak, amount_word, hop, half_life, rings
+local head_end, rings_at
+local row_form, row_size, base
 
--- The row of M sums at `from` of `bytes`, plus the increment, where a double is not exact any more.
-local function plus_halves(bytes, from)
-  local row, add = {unpack_from(HALVES, bytes, from)}, {unpack_from(HALVES, delta_bytes)}
-  for i = 1, 2 * M, 2 do
-    local low, high = row[i] + add[i], row[i + 1] + add[i + 1]
-    if low >= CARRY then
-      low, high = low - CARRY, high + 1
-    end
-    row[i], row[i + 1] = low, high
-  end
-  return pack(HALVES, unpack(row, 1, 2 * M))
+-- The event at hand: `moves` holds word, delta, word, delta...
+local at, code, is_attempt, is_declined, member, amount, moves
+
+local function read_kind(given)
+  mark, W, ttl, own_rows, most_rows, most_members, most_streak, amount_word, hop, half_life, rings,
+    head_end, rings_at = unpack_from('<c6BI4HHBBBddBs', given)
+  row_form, row_size = '<' .. sub(FORMS, 1, 2 * W), 4 * W
+  base = 67 + row_size
 end
 
--- The row of M sums at `from` of `bytes`, plus the increment.
+local function read_event(given, position)
+  local flags, words
+  at, code, flags, member, amount, words, position = unpack_from('<dBBI4c8B', given, position)
+  is_attempt, is_declined = flags % 2 == 1, flags % 4 >= 2
+  if flags < 4 then
+    member = nil
+  end
+  moves = {unpack_from('<' .. rep('BI4', words), given, position)}
+  moves[2 * words + 1] = nil
+  return position + 5 * words
+end
+
+-- The row of W words at `from` of `bytes`, plus the event.
 local function plus(bytes, from)
-  local row = {unpack_from(ROW, bytes, from)}
-  for i = 1, M do
-    local sum = row[i] + delta[i]
-    if sum >= EXACT or sum < 0 then
-      return plus_halves(bytes, from)
+  local row = {unpack_from(row_form, bytes, from)}
+  for i = 1, #moves, 2 do
+    local word = moves[i]
+    local sum = row[word] + moves[i + 1]
+    if sum >= WORD then
+      sum = sum - WORD
+      if word == amount_word then
+        local high = row[word + 1] + 1
+        row[word + 1] = high < WORD and high or 0
+      end
     end
-    row[i] = sum
+    row[word] = sum
   end
-  return pack(ROW, unpack(row, 1, M))
+  return pack(row_form, unpack(row, 1, W))
 end
 
--- Puts an increment of `tile` into the ring of `count` rows at `from` of `body`; returns tiles, rows and their number.
-local function insert(body, from, count, tile, newest, keep, totals)
-  local rows = from + 4 * count
-  local function tile_of(index)
-    return (unpack_from('<i4', body, from + 4 * index - 4))
+-- What a blob has between sums and tiles, plus the event; for a result also the time of the last approval before it.
+local function plus_fixed(head)
+  local from = 11 + row_size
+  if code == 0 then
+    if is_attempt then
+      local last = unpack_from('<i8', head, from)
+      if at > last then
+        return pack('<i8', at) .. amount .. sub(head, from + 16, base)
+      elseif at == last then
+        local low, high = unpack_from('<I4I4', head, from + 8)
+        local new_low, new_high = unpack_from('<I4I4', amount)
+        if new_high > high or new_high == high and new_low > low then
+          return sub(head, from, from + 7) .. amount .. sub(head, from + 16, base)
+        end
+      end
+    end
+    return sub(head, from, base)
   end
-  local function row_of(index)
-    return rows + ROW_SIZE * (index - 1)
+  local last, approved_at, last_code, results, approved, technical = unpack_from('<i8i8Bddd', head, from + 16)
+  local one_approved, one_technical = code == APPROVED and 1 or 0, code == TECHNICAL and 1 or 0
+  if at >= last then
+    local weight = 2 ^ (-(at - last) / half_life)
+    results, approved, technical =
+      results * weight + 1, approved * weight + one_approved, technical * weight + one_technical
+  else
+    local weight = 2 ^ (-(last - at) / half_life)
+    results, approved, technical =
+      results + weight, approved + weight * one_approved, technical + weight * one_technical
   end
+  local before = approved_at
+  if at > last then
+    last, last_code = at, code
+  elseif at == last and code > last_code then
+    last_code = code
+  end
+  if code == APPROVED and at > approved_at then
+    approved_at = at
+  end
+  return sub(head, from, from + 15) .. pack('<i8i8Bddd', last, approved_at, last_code, results, approved, technical),
+    before
+end
 
-  local oldest = math.max(tile, newest or tile) - keep + 1
-  local before, present = count, false
-  while before > 0 do
-    local other = tile_of(before)
-    if other < tile then
+-- The set of `count` members in `bytes`, plus the event's; nil when it stays as it is.
+local function plus_member(bytes, count, tile)
+  local set, seen = {unpack_from('<' .. rep('I4i4', count), bytes)}, nil
+  for i = 1, 2 * count, 2 do
+    if set[i] == member then
+      if set[i + 1] >= tile then
+        return nil
+      end
+      seen = i
       break
     end
-    present = other == tile
-    before = before - 1
   end
-  local drop = 0
-  while drop < count and tile_of(drop + 1) < oldest do
-    drop = drop + 1
+  local place = 1
+  while place < 2 * count and (set[place + 1] > tile or set[place + 1] == tile and set[place] > member) do
+    place = place + 2
+  end
+  if not seen then
+    if place > 2 * most_members then
+      return nil
+    end
+    count = math.min(count + 1, most_members)
+    seen = 2 * count - 1
+  end
+  for i = seen, place + 2, -2 do
+    set[i], set[i + 1] = set[i - 2], set[i - 1]
+  end
+  set[place], set[place + 1] = member, tile
+  return pack('<' .. rep('I4i4', count), unpack(set, 1, 2 * count)), count
+end
+
+-- The streak of `count` declines in `bytes`, plus the event; nil when it stays as it is.
+local function plus_streak(bytes, count)
+  local times = {unpack_from('<' .. rep('i8', count), bytes)}
+  local kept = count
+  if code == APPROVED then
+    while kept > 0 and times[kept] <= at do
+      kept = kept - 1
+    end
+    if kept == count then
+      return nil
+    end
+  else
+    local place = count + 1
+    while place > 1 and times[place - 1] < at do
+      place = place - 1
+    end
+    if place > most_streak then
+      return nil
+    end
+    kept = math.min(count + 1, most_streak)
+    for i = kept, place + 1, -1 do
+      times[i] = times[i - 1]
+    end
+    times[place] = at
+  end
+  return pack('<' .. rep('i8', kept), unpack(times, 1, kept)), kept
+end
+
+-- The `count` tiles and rows of `blob` with the event's in its place, without those that no ring keeps.
+local function plus_rows(blob, count, tile, given)
+  local tiles = {unpack_from('<' .. rep('i4', count), blob, base + 1)}
+  local rows_at = base + 1 + 4 * count
+  local later = count + 1
+  while later > 1 and tiles[later - 1] > tile do
+    later = later - 1
+  end
+  local newest = later <= count and tiles[count] or tile
+  local present = later > 1 and tiles[later - 1] == tile
+
+  local per_hop, floors = {}, {}
+  for ring = 1, rings do
+    local tiles_per_hop, hops = unpack_from('<I4H', given, rings_at + 6 * (ring - 1))
+    per_hop[ring], floors[ring] = tiles_per_hop, (floor(newest / tiles_per_hop) - hops) * tiles_per_hop
+  end
+  local finest, previous = floors[1], nil
+  local function is_kept(x)
+    local before = previous
+    previous = x
+    if x >= finest then
+      return true
+    end
+    for ring = 2, rings do
+      local q = per_hop[ring]
+      if x >= floors[ring] and (not before or floor(before / q) ~= floor(x / q)) then
+        return true
+      end
+    end
+    return false
   end
 
-  local new_tile, new_row, added = '', '', 0
-  if tile >= oldest and not present then
-    added = 1
-    new_tile = pack('<i4', tile)
-    new_row = before < count and sub(body, row_of(before + 1), row_of(before + 2) - 1) or totals
+  local kept, parts, kept_count, part_count = {}, {}, 0, 0
+  local run = nil -- first row of those that are kept as they are, one after the other
+  for i = 1, later - 1 do
+    local x = tiles[i]
+    if is_kept(x) then
+      kept_count = kept_count + 1
+      kept[kept_count] = x
+      run = run or i
+    elseif run then
+      part_count = part_count + 1
+      parts[part_count] = sub(blob, rows_at + row_size * (run - 1), rows_at + row_size * (i - 1) - 1)
+      run = nil
+    end
+  end
+  if run then
+    part_count = part_count + 1
+    parts[part_count] = sub(blob, rows_at + row_size * (run - 1), rows_at + row_size * (later - 1) - 1)
+  end
+  if not present and is_kept(tile) then
+    kept_count, part_count = kept_count + 1, part_count + 1
+    kept[kept_count] = tile
+    -- What was before the next tile that was touched, or everything.
+    local from = later <= count and rows_at + row_size * (later - 1) or 11
+    parts[part_count] = sub(blob, from, from + row_size - 1)
   end
   -- What comes late was not there when the later tiles began; from now on it was.
-  local same = math.max(before + (present and 1 or 0), drop)
-  local split = math.max(before, drop)
-  local parts = {
-    sub(body, row_of(drop + 1), row_of(before + 1) - 1),
-    new_row,
-    sub(body, row_of(split + 1), row_of(same + 1) - 1),
-  }
-  for index = same + 1, count do
-    parts[#parts + 1] = plus(body, row_of(index))
-  end
-  local tiles = sub(body, from + 4 * drop, from + 4 * before - 1) .. new_tile .. sub(body, from + 4 * split, rows - 1)
-  return tiles, table.concat(parts), count - drop + added
-end
-
--- Puts the increment of time `at` into every ring of `body`, whose rings begin at `from`; returns the rings anew.
-local function insert_all(body, from, counts, outline, at, totals)
-  local parts = {}
-  for ring = 1, outline[2] do
-    local count, tile = counts[ring], floor(at / outline[2 + 2 * ring])
-    local ends = from + (4 + ROW_SIZE) * count
-    local newest = count > 0 and unpack_from('<i4', body, from + 4 * count - 4)
-    if tile == newest then
-      parts[#parts + 1] = sub(body, from, ends - 1)
-    else
-      local tiles, rows
-      tiles, rows, counts[ring] = insert(body, from, count, tile, newest, outline[3 + 2 * ring], totals)
-      parts[#parts + 1] = tiles
-      parts[#parts + 1] = rows
+  for i = later, count do
+    local x = tiles[i]
+    if is_kept(x) then
+      kept_count, part_count = kept_count + 1, part_count + 1
+      kept[kept_count] = x
+      parts[part_count] = plus(blob, rows_at + row_size * (i - 1))
     end
-    from = ends
   end
-  return table.concat(parts)
+  return pack('<' .. rep('i4', kept_count), unpack(kept, 1, kept_count)) .. concat(parts), kept_count
 end
 
--- Adds the packed increments in `given` from `position` on to the state at `key`.
-local function update(key, given, position, outline)
-  local ttl, rings, mark, hop = outline[1], outline[2], outline[3], outline[4]
-  local base = 14 + 2 * rings + ROW_SIZE
-
-  -- Long strings are what costs (5 us for 4 kB): head, totals and the tiles of the finest ring will mostly do.
-  local head = redis.pcall('GETRANGE', key, '0', base + 4 * outline[5] - 1)
-  local counts, length
+-- Adds the event at hand to the state at `key`; `lost` when what lies there cannot be read.
+local function add(key, given, lost)
+  local head = not lost and redis.pcall('GETRANGE', key, '0', head_end)
+  local rows, members, streak, length = 0, 0, 0, 0
   if type(head) == 'string' and #head >= base and sub(head, 1, 6) == mark then
-    counts, length = {unpack_from('<HHHHHHHH', head, 7)}, base
-    for ring = 1, rings do
-      length = length + counts[ring] * (4 + ROW_SIZE)
-    end
+    rows, members, streak = unpack_from('<HBB', head, 7)
+    lost = rows > most_rows or members > most_members or streak > most_streak
+    length = base + rows * (4 + row_size) + 8 * (members + streak)
+  else
+    lost = true
   end
-  local changed = not counts or call('STRLEN', key) ~= length
-  local totals, last, newest, body, origin
-  if changed then
+  if lost then
     -- What is missing, cut short or of another layout counts as empty.
-    totals, last, body, origin, counts = string.rep('\0', ROW_SIZE), 0, '', 1, {}
-    for ring = 1, rings do
-      counts[ring] = 0
-    end
-  else
-    totals = sub(head, base - 7 - ROW_SIZE, base - 8)
-    last = unpack_from('<i8', head, base - 7)
-    local tip = base + 4 * counts[1]
-    newest = counts[1] > 0 and tip <= #head and unpack_from('<i4', head, tip - 3)
+    head, rows, members, streak, length = mark .. rep('\0', base - 6), 0, 0, 0, base
   end
 
-  while position < #given do
-    local bytes = sub(given, position + 9, position + 8 + ROW_SIZE)
-    if bytes ~= delta_bytes then
-      delta, delta_bytes = {unpack_from(ROW, bytes)}, bytes
-    end
-    local at, is_attempt = unpack_from('<i8B', given, position)
-    position = position + 9 + ROW_SIZE
-
-    -- In the newest tile the row holds what was before it, and only the totals move. Hops are whole multiples of each
-    -- other: what falls into the newest tile of the finest ring does so in every ring.
-    local tile = floor(at / hop)
-    if tile ~= newest then
-      if not changed then
-        body, origin, changed = call('GET', key), base + 1, true
+  local tile = floor(at / hop)
+  local fixed, approved_at = plus_fixed(head)
+  local sums = plus(head, 11)
+  local place, blob, later_rows = nil, nil, nil
+  if rows > 0 and rows <= own_rows then
+    local newest = unpack_from('<i4', head, base + 4 * rows - 3)
+    if tile == newest then
+      place = rows
+    elseif tile < newest then
+      place = rows - 1
+      while place > 0 do
+        local other = unpack_from('<i4', head, base + 4 * place - 3)
+        if other <= tile then
+          place = other == tile and place or nil
+          break
+        end
+        place = place - 1
       end
-      body, origin = insert_all(body, origin, counts, outline, at, totals), 1
-      newest = math.max(tile, newest or tile)
-    end
-    totals = plus(totals, 1)
-    if is_attempt == 1 and at > last then
-      last = at
+      if place == 0 then
+        place = nil
+      end
     end
   end
 
-  local sums = totals .. pack('<i8', last)
-  if changed then
-    call('SET', key, mark .. pack('<' .. string.rep('H', rings), unpack(counts, 1, rings)) .. sums .. body, 'EX', ttl)
+  local tail_at = base + rows * (4 + row_size)
+  local has_member = is_attempt and member and most_members > 0
+  local has_streak = code == APPROVED and streak > 0 or is_declined and most_streak > 0 and at > approved_at
+  local tail, old_streak = nil, streak
+  if place then
+    -- The event falls into a tile that has its row: the later rows move, and which rows there are does not.
+    if place < rows then
+      later_rows = call('GETRANGE', key, base + 4 * rows + row_size * place, tail_at - 1)
+      if #later_rows ~= row_size * (rows - place) then
+        return add(key, given, true)
+      end
+    end
+    if has_member or has_streak then
+      tail = members + streak > 0 and call('GETRANGE', key, tail_at, length - 1) or ''
+      if #tail ~= 8 * (members + streak) then
+        return add(key, given, true)
+      end
+    end
   else
-    -- Keeps the time to live, which was set when this tile began and has a hop to spare.
-    call('SETRANGE', key, 6 + 2 * rings, sums)
+    blob = lost and head or call('GET', key)
+    if #blob ~= length then
+      return add(key, given, true)
+    end
+    tail = sub(blob, tail_at + 1)
   end
+
+  local new_tail = false
+  if has_member or has_streak then
+    local set, times = sub(tail, 1, 8 * members), sub(tail, 8 * members + 1)
+    if has_member then
+      local changed, count = plus_member(set, members, tile)
+      if changed then
+        set, members, new_tail = changed, count, true
+      end
+    end
+    if has_streak then
+      local changed, count = plus_streak(times, streak)
+      if changed then
+        times, streak, new_tail = changed, count, true
+      end
+    end
+    tail = set .. times
+    if streak < old_streak and place then
+      -- A string in Redis does not shrink in place.
+      blob = call('GET', key)
+      if #blob ~= length then
+        return add(key, given, true)
+      end
+    end
+  end
+
+  if not blob then
+    local written
+    if new_tail then
+      written = call('SETRANGE', key, '8', pack('<BB', members, streak) .. sums .. fixed)
+    else
+      written = call('SETRANGE', key, '10', sums .. fixed)
+    end
+    if written ~= length then
+      return add(key, given, true)
+    end
+    if later_rows then
+      local moved = {}
+      for i = 1, rows - place do
+        moved[i] = plus(later_rows, row_size * (i - 1) + 1)
+      end
+      call('SETRANGE', key, base + 4 * rows + row_size * place, concat(moved))
+    end
+    if new_tail then
+      call('SETRANGE', key, tail_at, tail)
+    end
+    -- The time to live was set when the newest tile began, and has a hop to spare.
+    return
+  end
+  local body, kept = plus_rows(blob, rows, tile, given)
+  call('SET', key, mark .. pack('<HBB', kept, members, streak) .. sums .. fixed .. body .. tail, 'EX', ttl)
 end
 
-if #ARGV ~= #KEYS - 1 - RECORDS + 5 then
+local RECORDS = tonumber(ARGV[2])
+if #ARGV ~= #KEYS - 1 - RECORDS + 4 then
   return redis.error_reply('ERR one packed string is expected for each entity')
 end
 for index = 2, RECORDS + 1 do
-  call('SET', KEYS[index], ARGV[5], 'PX', ARGV[4])
+  call('SET', KEYS[index], ARGV[4], 'PX', ARGV[3])
 end
 if not call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
   return 0
 end
 for index = RECORDS + 2, #KEYS do
-  local given = ARGV[index - RECORDS + 4]
-  local rings = string.byte(given, 5)
-  update(KEYS[index], given, 12 + 10 * rings, {unpack_from('<I4Bc6' .. string.rep('dH', rings), given)})
+  local given = ARGV[index - RECORDS + 3]
+  read_kind(given)
+  local position = rings_at + 6 * rings
+  while position <= #given do
+    position = read_event(given, position)
+    add(KEYS[index], given)
+  end
 end
 return 1
