@@ -188,8 +188,8 @@ class _Families(Collector):
             "States of another version, or corrupt, taken as never seen.",
             labels=["entity", "trouble"],
         )
-        for key, count in list(self._metrics.unreadable.items()):
-            unreadable.add_metric(list(key), count)
+        for (kind, trouble), count in list(self._metrics.unreadable.items()):
+            unreadable.add_metric([kind, trouble], count)
         yield decisions
         yield degraded
         yield outcomes

@@ -1,7 +1,7 @@
 """What is kept of a decision: the rows its models saw, under the one bundle that answered."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from contracts.decision import Decision, RetryDecision
 from contracts.event import AuthDecided, DecisionMade, RetryDecided, RoutingDecided
 from contracts.outcome import Outcome
 from contracts.payment import AuthRequest
-from features.assemble import WIDTH, Matrix, open_view
+from features.assemble import WIDTH, Matrix
 from features.catalog import FINGERPRINT
 from features.clock import micros
-from features.state import View
+from features.entity import candidate_keys, payment_keys
 from service.decide import Decide
 from service.store.base import StateKeys, States
 from service.store.memory import MemoryStore
@@ -63,23 +63,17 @@ async def live(parts: Parts) -> None:
         assert (await parts.learn.report([settled])).results == ("applied",)
 
 
-def views_of(states: States, processors: Sequence[str]) -> tuple[dict[str, View | None], list[tuple[str, View | None]]]:
-    kinds = ("card", "merchant", "bin", "issuer")
-    views = {kind: open_view(kind, getattr(states, kind)) for kind in kinds}
-    blobs = zip(processors, states.processors, strict=True)
-    return views, [(name, open_view("processor", blob)) for name, blob in blobs]
-
-
 def test_the_logged_rows_are_those_the_models_saw(tell: Tell) -> None:
     async def story(parts: Parts) -> None:
         await live(parts)
         at = datetime.now(UTC)
         bundle = parts.bundle
         names = bundle.processors
-        states = await parts.store.read(StateKeys("tok_1", "shop_1", "411111", "DE", names))
-        views, candidates = views_of(states, names)
-        for asked in (auth(occurred_at=at), routing(payment_id="pay_2", card_token="tok_1", occurred_at=at)):
-            expected = bundle.plan.rows(asked, micros(at), views, candidates)
+        first = auth(occurred_at=at)
+        candidates = tuple(candidate_keys(first, name) for name in names)
+        states = await parts.store.read(StateKeys(payment_keys(first), candidates))
+        for asked in (first, routing(payment_id="pay_2", card_token="tok_1", occurred_at=at)):
+            expected = bundle.plan.rows(asked, micros(at), states.payment, names, states.candidates)
             assert (expected[:, : WIDTH // 2] != -1).any()
             model = "approval" if isinstance(asked, AuthRequest) else "routing"
             ask: Any = parts.decide.auth if isinstance(asked, AuthRequest) else parts.decide.routing

@@ -33,9 +33,9 @@ def test_a_payment_from_the_future_counts_as_now(tell: Tell) -> None:
         answer = await parts.decide.auth(auth(occurred_at=far), deadline=soon())
         assert answer.degraded == ("clock:occurred_in_future",)
         await parts.decide.settle()
-        states = await parts.store.read(StateKeys(card="tok_1"))
-        assert states.card is not None
-        seen = View(LAYOUTS["card"], states.card).last_attempt
+        (card,) = (await parts.store.read(StateKeys(("tok_1",)))).payment
+        assert card is not None
+        seen = View(LAYOUTS["card"], card).last_attempt
         assert abs(seen - micros(datetime.now(UTC))) < 60 * SECOND
         asked = retry("atlas", "51", payment_id="pay_2", occurred_at=far)
         again = await parts.decide.retry(asked, deadline=soon())

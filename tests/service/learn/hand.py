@@ -8,14 +8,14 @@ import msgspec
 from contracts.decision import Decision
 from contracts.outcome import Outcome
 from contracts.payment import Payment
-from features.increment import Increment
-from features.layout import INDEX, LAYOUTS
+from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, payment_keys
+from features.increment import Increment, member
+from features.layout import LAYOUTS
 from features.state import View, add
 from service.store.base import StateKeys
 from tests.parts import Parts, auth, soon
 
 START = datetime.now(UTC) - timedelta(hours=30)
-KINDS = ("card", "merchant", "bin", "issuer", "processor")
 
 
 class ByHand:
@@ -25,10 +25,14 @@ class ByHand:
         self.blobs: dict[tuple[str, str], bytes] = {}
 
     def add(self, payment: Payment, processor: str | None, increment: Increment) -> None:
-        keys = (payment.card_token, payment.merchant_id, payment.card_bin, payment.issuer_country, processor)
-        for kind, key in zip(KINDS, keys, strict=True):
-            if key is not None:
-                self.blobs[kind, key] = add(LAYOUTS[kind], self.blobs.get((kind, key)), increment)
+        named = list(zip(PAYMENT_KINDS, payment_keys(payment), strict=True))
+        if processor is not None:
+            named += zip(CANDIDATE_KINDS, candidate_keys(payment, processor), strict=True)
+        for kind, key in named:
+            layout = LAYOUTS[kind]
+            if key is not None and layout.takes(increment.deltas):
+                value = member(getattr(payment, layout.distinct)) if layout.distinct and increment.is_attempt else None
+                self.blobs[kind, key] = add(layout, self.blobs.get((kind, key)), increment, value)
 
     async def is_in(self, parts: Parts) -> None:
         """Compare with the store, entity by entity, byte by byte."""
@@ -39,10 +43,13 @@ class ByHand:
 
 
 async def state(parts: Parts, kind: str, key: str) -> bytes | None:
-    if kind == "processor":
-        return (await parts.store.read(StateKeys(processors=(key,)))).processors[0]
-    blob: bytes | None = getattr(await parts.store.read(StateKeys(**{kind: key})), kind)
-    return blob
+    if kind in CANDIDATE_KINDS:
+        states = await parts.store.read(
+            StateKeys((), (tuple(key if kind == each else None for each in CANDIDATE_KINDS),))
+        )
+        return states.candidates[0][CANDIDATE_KINDS.index(kind)]
+    states = await parts.store.read(StateKeys(tuple(key if kind == each else None for each in PAYMENT_KINDS)))
+    return states.payment[PAYMENT_KINDS.index(kind)]
 
 
 def totals(blob: bytes | None, kind: str = "card") -> dict[str, int]:
@@ -50,7 +57,7 @@ def totals(blob: bytes | None, kind: str = "card") -> dict[str, int]:
     if blob is None:
         return {}
     view = View(LAYOUTS[kind], blob)
-    return {name: view.totals[place] for name, place in INDEX.items() if view.totals[place]}
+    return {name: view.sums[place] for name, place in LAYOUTS[kind].place.items() if view.sums[place]}
 
 
 async def ask(parts: Parts, number: int = 1, *, at: datetime = START, **fields: Any) -> tuple[Payment, Decision]:

@@ -9,9 +9,9 @@ from typing import Any
 from contracts.event import OutcomeSettled
 from contracts.outcome import Outcome
 from contracts.payment import Payment
-from features.clock import micros
+from features.clock import DAY, micros
 from features.increment import Increment, attempt_increment, chargeback_increment, result_increment
-from features.layout import INDEX, LAYOUTS
+from features.layout import LAYOUTS
 from features.state import View
 from service.learn import TOGETHER
 from service.store.memory import MemoryStore
@@ -138,7 +138,7 @@ def test_an_outcome_from_the_future_counts_as_now(tell: Tell) -> None:
         assert (receipt.results, receipt.degraded) == (("applied",), ("clock:occurred_in_future",))
         blob = await state(parts, "card", "tok_1")
         assert blob is not None
-        window = View(LAYOUTS["card"], blob).window(2, LAYOUTS["card"].rings[2].reach, micros(datetime.now(UTC)))
-        assert window[INDEX["attempts"]] == 1
+        now = micros(datetime.now(UTC))
+        assert View(LAYOUTS["card"], blob).window("attempts", 30 * DAY, DAY, now) == 1
 
     tell(story)
