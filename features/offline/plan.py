@@ -1,15 +1,41 @@
-"""The catalog over a history, as one lazy Polars plan: one row per query, one float32 column per feature."""
+"""The catalog over a history: one row per question, one float32 column per feature."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
 from features.catalog import CATALOG
 from features.encoding import Encodings
-from features.layout import LAYOUTS
-from features.offline.expressions import STATIC, WINDOWED, prior, seen
-from features.offline.windows import with_windows
+from features.entity import KINDS
+from features.offline.expressions import STATIC, finished, prior
+from features.offline.windows import ROW, entity_features
 from features.spec import FeatureSpec
+
+_NUMBER: Final = "_number"
+
+
+def request_features(queries: pl.LazyFrame, encodings: Encodings, specs: Sequence[FeatureSpec]) -> pl.LazyFrame:
+    """Return the features of the payment's own columns, one row per question, in the order of the questions.
+
+    Parameters
+    ----------
+    queries
+        `row` and the columns that the specs name.
+    encodings
+        One for every `prior` feature among `specs`, by name.
+    specs
+        Features without an entity.
+
+    Returns
+    -------
+    `row` and one float32 column ``f:<name>`` per spec.
+    """
+    values = [
+        finished(spec, prior(spec, encodings) if spec.operation == "prior" else STATIC[spec.operation](spec))
+        for spec in specs
+    ]
+    return queries.select(ROW, *values)
 
 
 def compute(
@@ -19,6 +45,9 @@ def compute(
     specs: Sequence[FeatureSpec] = CATALOG,
 ) -> pl.LazyFrame:
     """Return `queries`, sorted by `at`, with one float32 column per feature.
+
+    It is computed here and now, one kind of entity after the other, so that memory holds the working columns of one kind
+    and the answer. Past the memory of one machine, run `features.offline.windows.entity_features` by partitions of the keys.
 
     Parameters
     ----------
@@ -32,22 +61,17 @@ def compute(
     specs
         Which features; all of the catalog by default.
     """
-    frame = queries.sort("at")
-    entities = sorted({spec.entity for spec in specs if spec.entity is not None})
-    for entity in entities:
-        frame = with_windows(frame, history, entity, [spec for spec in specs if spec.entity == entity])
-    frame = frame.with_columns(_column(spec, encodings) for spec in specs)
-    return frame.select(pl.all().exclude(r"^_(card|merchant|bin|issuer|processor)_.*$"))
-
-
-def _column(spec: FeatureSpec, encodings: Encodings) -> pl.Expr:
-    value: pl.Expr
-    if spec.entity is not None:
-        known = pl.col(seen(spec.entity, LAYOUTS[spec.entity].horizon)) != 0
-        value = pl.when(known).then(WINDOWED[spec.operation](spec))
-    elif spec.operation == "prior":
-        value = prior(spec, encodings)
-    else:
-        value = STATIC[spec.operation](spec)
-    # A feature may bear the name of the field it is made of; features live under their own prefix.
-    return value.fill_null(spec.default).cast(pl.Float32).alias(f"f:{spec.name}")
+    asked = queries.sort("at").collect(engine="streaming")
+    # The questions may have a column `row` of their own.
+    numbered = asked.drop(ROW, strict=False).with_row_index(ROW).lazy()
+    parts = [asked]
+    own = [spec for spec in specs if spec.entity is None]
+    if own:
+        parts.append(request_features(numbered, encodings, own).drop(ROW).collect())
+    for kind in KINDS:
+        of_kind = [spec for spec in specs if spec.entity == kind]
+        if of_kind:
+            found = entity_features(numbered, history, kind, of_kind).sort(ROW).drop(ROW)
+            parts.append(found.collect(engine="streaming"))
+    names = [f"f:{spec.name}" for spec in specs]
+    return pl.concat(parts, how="horizontal").lazy().select(*asked.columns, *names)

@@ -1,127 +1,113 @@
-"""Window sums over a whole history: a cumulative sum per entity and as-of joins on a window's two ends.
+"""The window features of one kind of entity over a whole history, as one lazy Polars plan.
 
-The same integers as ``features.state`` reads from a blob: a window of an event at t covers [floor((t - W) / h) * h, t).
+A window of a question at t covers [floor((t - W) / h) * h, t), the same as ``features.state`` reads from a blob. The plan
+depends on the rows of the same key alone: it may run on any partition of the keys. Its cost is linear but for the sorts.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
-from features.increment import ENTITY_COLUMN, TECHNICAL
-from features.layout import LAYOUTS, MEASURES
-from features.offline.expressions import last_attempt
+from features.layout import LAYOUTS, Layout
+from features.offline import distinct
+from features.offline.expressions import Columns, before, columns, first, near, now, windowed
+from features.offline.increments import AT, KEY, MEMBER, increments, key
+from features.offline.moments import CODE, PLACE, moments, place
 from features.spec import FeatureSpec
 
-_AT = "_at"
-_KEY = "_key"
+__all__ = ["entity_features", "increments"]
+
+ROW: Final = "row"
+
+_AMOUNT: Final = "amount_minor"
 
 
-def _us(column: str) -> pl.Expr:
-    return pl.col(column).dt.timestamp("us")
-
-
-def _zero(**measures: pl.Expr) -> list[pl.Expr]:
-    return [measures.get(name, pl.lit(0)).cast(pl.Int64).alias(name) for name in MEASURES]
-
-
-def increments(history: pl.LazyFrame, entity: str) -> pl.LazyFrame:
-    """Return what a history adds to the state of one kind of entity: key, time in microseconds, one column per measure.
-
-    The offline twin of ``features.increment``.
-    """
-    key = pl.col(ENTITY_COLUMN[entity]).alias(_KEY)
-    rows = history.filter(pl.col(ENTITY_COLUMN[entity]).is_not_null())
-    one = pl.lit(1)
-    attempts = rows.select(
-        key, _us("occurred_at").alias(_AT), *_zero(events=one, attempts=one, amount_minor=pl.col("amount_minor"))
-    )
-    results = rows.select(
-        key,
-        _us("settled_at").alias(_AT),
-        *_zero(
-            events=one,
-            results=one,
-            approved=pl.col("status") == "approved",
-            technical=pl.col("status").is_in(sorted(TECHNICAL)),
-        ),
-    )
-    chargebacks = rows.filter(pl.col("chargeback_at").is_not_null()).select(
-        key, _us("chargeback_at").alias(_AT), *_zero(events=one, chargebacks=one)
-    )
-    return pl.concat([attempts, results, chargebacks])
-
-
-def _cumulative(history: pl.LazyFrame, entity: str) -> pl.LazyFrame:
-    """Return the running totals of each entity, one row per moment at which something was added."""
-    per_moment = increments(history, entity).group_by(_KEY, _AT).agg(pl.col(name).sum() for name in MEASURES).sort(_AT)
-    return per_moment.with_columns(
-        *(pl.col(name).cum_sum().over(_KEY) for name in MEASURES),
-        # The time of the last attempt, carried forward over moments that only brought results.
-        pl.when(pl.col("attempts") > 0).then(pl.col(_AT)).forward_fill().over(_KEY).alias("last"),
-    )
-
-
-def with_windows(
-    queries: pl.LazyFrame, history: pl.LazyFrame, entity: str, specs: Sequence[FeatureSpec]
+def entity_features(
+    queries: pl.LazyFrame, history: pl.LazyFrame, kind: str, specs: Sequence[FeatureSpec]
 ) -> pl.LazyFrame:
-    """Return `queries` with the sums that the window features of one kind of entity are made of.
+    """Return the window features of one kind of entity, one row per question, in no order.
 
     Parameters
     ----------
     queries
-        Needs the entity's column and `at`, the moment of the decision in microseconds; comes back sorted by `at`.
+        The questions: `row` (unique), the fields of the kind's key (`features.entity.FIELDS`), `at` (Int64 microseconds) and
+        `amount_minor`.
     history
-        What is known of the past; an event at or after `at` is not seen.
-    entity
-        Kind of entity.
+        The canonical history (``contracts.history``) with `settled_at` filled; what became known at or after `at` is not seen.
+    kind
+        One of `features.entity.KINDS`.
     specs
-        The window features of this entity.
+        Window features of this kind.
+
+    Returns
+    -------
+    `row` and one float32 column ``f:<name>`` per spec.
     """
-    layout = LAYOUTS[entity]
-    widths = {spec.width: spec.hop for spec in specs}
-    widths[layout.horizon] = layout.rings[-1].hop
-    needed = {
-        spec.width: sorted({name for each in specs if each.width == spec.width for name in each.inputs})
-        for spec in specs
-    }
-    needed[layout.horizon] = sorted({*needed.get(layout.horizon, []), "events"})
-    every = sorted({name for names in needed.values() for name in names})
-    totals = _cumulative(history, entity)
-    column = ENTITY_COLUMN[entity]
-    frame = queries.sort("at").join_asof(
-        totals.select(
-            _KEY,
-            _AT,
-            *(pl.col(name).alias(f"_now_{name}") for name in every),
-            pl.col("last").alias(last_attempt(entity)),
-        ),
-        left_on="at",
-        right_on=_AT,
-        by_left=column,
-        by_right=_KEY,
-        strategy="backward",
-        allow_exact_matches=False,
-        check_sortedness=False,
-        coalesce=True,
+    layout = LAYOUTS[kind]
+    needed = columns(specs)
+    asked = queries.select(ROW, "at", _AMOUNT, key(kind).alias(KEY))
+    # Numbered in the order of the keys, so that the plan may compute them twice and get the same.
+    codes = asked.select(KEY).filter(pl.col(KEY).is_not_null()).unique().sort(KEY).with_row_index(CODE)
+    known = asked.join(codes, on=KEY, how="inner").select(ROW, "at", _AMOUNT, CODE)
+    known = known.with_columns(place(pl.col(CODE), pl.col("at")).alias(PLACE)).sort(PLACE)
+    known = _with_state(known, _events(history, kind, codes, needed), layout, needed)
+    features = known.select(ROW, *(windowed(spec) for spec in specs))
+    nobody = asked.filter(pl.col(KEY).is_null()).select(
+        ROW, *(pl.lit(spec.default, dtype=pl.Float32).alias(f"f:{spec.name}") for spec in specs)
     )
-    for width, hop in widths.items():
-        tail = ((pl.col("at") - width) // hop * hop).alias("_tail")
-        names = needed[width]
-        frame = frame.with_columns(tail).join_asof(
-            totals.select(_KEY, _AT, *(pl.col(name).alias(f"_before_{name}") for name in names)),
-            left_on="_tail",
-            right_on=_AT,
-            by_left=column,
-            by_right=_KEY,
+    return pl.concat([features, nobody])
+
+
+def _hop(layout: Layout, width: int) -> int:
+    """Return the hop of a window: that of the finest ring that reaches far enough."""
+    return next(ring.hop for ring in layout.rings if ring.reach >= width)
+
+
+def _events(history: pl.LazyFrame, kind: str, codes: pl.LazyFrame, needed: Columns) -> pl.LazyFrame:
+    """Return the events of the entities that are asked about, with what distinct counts need of each."""
+    events = increments(history, kind).join(codes, on=KEY, how="inner").drop(KEY)
+    if not needed.distinct:
+        return events.drop(MEMBER)
+    firsts = [distinct.first(width, _hop(LAYOUTS[kind], width)).alias(first(width)) for width in needed.distinct]
+    return distinct.with_previous(events).with_columns(firsts)
+
+
+def _with_state(known: pl.LazyFrame, events: pl.LazyFrame, layout: Layout, needed: Columns) -> pl.LazyFrame:
+    """Return the questions, sorted by place, with the running columns as of now and as of each window's start."""
+    running = moments(events, layout, needed.now.union(*needed.before.values()))
+    known = _as_of(known, PLACE, running, {name: now(name) for name in needed.now})
+    for width, names in needed.before.items():
+        hop = _hop(layout, width)
+        start = (pl.col("at") - width) // hop * hop
+        known = known.with_columns(place(pl.col(CODE), start).alias("_window"))
+        known = _as_of(known, "_window", running, {name: before(width, name) for name in names}).drop("_window")
+    for width in needed.distinct:
+        hop = _hop(layout, width)
+        start = distinct.start((pl.col("at") - width) // hop)
+        known = known.with_columns(start.alias(distinct.START)).join_asof(
+            distinct.counted(events, width, hop).rename({distinct.COUNT: near(width)}),
+            left_on="at",
+            right_on=AT,
+            by=distinct.START,
             strategy="backward",
             allow_exact_matches=False,
             check_sortedness=False,
-            coalesce=True,
+            coalesce=False,
         )
-        frame = frame.with_columns(
-            (pl.col(f"_now_{name}").fill_null(0) - pl.col(f"_before_{name}").fill_null(0)).alias(
-                f"_{entity}_{width}_{name}"
-            )
-            for name in names
-        ).drop("_tail", *(f"_before_{name}" for name in names), "_at", "_at_right", strict=False)
-    return frame.drop(f"_now_{name}" for name in every)
+        known = known.drop(distinct.START, AT)
+    return known
+
+
+def _as_of(known: pl.LazyFrame, moment: str, running: pl.LazyFrame, names: dict[str, str]) -> pl.LazyFrame:
+    """Return the questions with columns of the last event before `moment`: an event of that very moment is not seen."""
+    found = running.select(pl.col(PLACE).alias("_found"), *(pl.col(name).alias(new) for name, new in names.items()))
+    return known.join_asof(
+        found,
+        left_on=moment,
+        right_on="_found",
+        strategy="backward",
+        allow_exact_matches=False,
+        check_sortedness=False,
+        coalesce=False,
+    ).drop("_found")
