@@ -253,6 +253,7 @@ local function add(key, given, lost)
   if type(head) == 'string' and #head >= base and sub(head, 1, 6) == mark then
     rows, members, streak = unpack_from('<HBB', head, 7)
     lost = rows > most_rows or members > most_members or streak > most_streak
+      or rows <= own_rows and #head < base + 4 * rows
     length = base + rows * (4 + row_size) + 8 * (members + streak)
   else
     lost = true
