@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.servers import RedisCluster, RedisServer, Watched, free_port, tls_options
+from tests.servers import RedisCluster, RedisServer, Watched, free_port, option, tls_options
 
 
 @pytest.fixture(scope="session")
@@ -135,8 +135,7 @@ def tls_url(tls_server: RedisServer, certificate: Path) -> str:
     """URL of the session's server with TLS, emptied for this test."""
     with tls_server.client() as client:
         client.flushall()
-    port = tls_server.options[tls_server.options.index("--tls-port") + 1]
-    return f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+    return f"rediss://127.0.0.1:{option(tls_server, '--tls-port')}/0?ssl_ca_certs={certificate}"
 
 
 @pytest.fixture(scope="session")

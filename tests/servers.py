@@ -110,8 +110,14 @@ class RedisServer(Server):
     def command(self) -> list[str]:
         fixed = (
             f"--port {self.port} --bind 127.0.0.1 --appendonly no --dir {self.folder} --unixsocket {self.folder}/socket"
+            " --repl-diskless-sync-delay 0"
         )
         return [program(), *fixed.split(), "--save", "", *self.options]
+
+
+def option(server: RedisServer, name: str) -> str:
+    """Return the value of an option that a server was given."""
+    return server.options[server.options.index(name) + 1]
 
 
 class SentinelServer(Server):
@@ -160,16 +166,17 @@ class Watched:
 
 
 class RedisCluster:
-    """Three primaries on loopback that share the slots, each third to one; `replica` adds one to the first."""
+    """Three primaries on loopback that share the slots, a third each; with a certificate they speak TLS to each other too."""
 
-    def __init__(self, *options: str) -> None:
-        self.options = options
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.certificate = certificate
         self.nodes = [self._make() for _ in range(3)]
         self.replicas: list[RedisServer] = []
 
     @property
     def url(self) -> str:
-        return "cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        scheme = "cluster" if self.certificate is None else "clusters"
+        return f"{scheme}://" + ",".join(f"127.0.0.1:{self._port(node)}" for node in self.nodes)
 
     def start(self) -> None:
         for place, node in enumerate(self.nodes):
@@ -222,12 +229,17 @@ class RedisCluster:
         fixed = f"--cluster-enabled yes --cluster-port {free_port()} --cluster-node-timeout 2000"
         # Without it a node that is lost takes the others with it.
         fixed += " --cluster-require-full-coverage no"
-        return RedisServer(*fixed.split(), *self.options)
+        tls = [] if self.certificate is None else [*tls_options(self.certificate, free_port()), "--tls-cluster", "yes"]
+        return RedisServer(*fixed.split(), *tls)
+
+    def _port(self, node: RedisServer) -> int:
+        """Return the port under which the nodes know each other."""
+        return node.port if self.certificate is None else int(option(node, "--tls-port"))
 
     def _meet(self, node: RedisServer) -> None:
-        bus = self.nodes[0].options[self.nodes[0].options.index("--cluster-port") + 1]
+        first = self.nodes[0]
         with node.client() as client:
-            client.cluster("MEET", "127.0.0.1", self.nodes[0].port, bus)
+            client.cluster("MEET", "127.0.0.1", self._port(first), option(first, "--cluster-port"))
 
     def _is_well(self, client: redis.Redis) -> bool:
         about = client.cluster("INFO")
