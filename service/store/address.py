@@ -12,7 +12,7 @@ User and password are those of the servers; options after ``?`` are redis-py's (
 
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.sentinel
@@ -51,8 +51,9 @@ class Address:
         self._scheme = parts.scheme
         self._query = parts.query
         self._credentials = parts.netloc.rpartition("@")[0]
-        self._service, _, database = parts.path.strip("/").partition("/")
-        self._database = int(database or 0)
+        service, _, database = parts.path.strip("/").partition("/")
+        self._service = unquote(service) if self.is_sentinel else ""
+        self._database = int(database or 0) if self.is_sentinel else 0
         self.nodes: tuple[tuple[str, int], ...] = ()
         """Host and port of the nodes or Sentinels named."""
         if self.is_cluster or self.is_sentinel:

@@ -201,7 +201,8 @@ class ClusterStore:
             msg = f"{where} refuses these credentials: {sentence(error)}"
             raise StoreUnavailable(msg) from error
         except (RedisError, OSError) as error:
-            return f"{where} cannot be reached yet: {sentence(error)}"
+            late = isinstance(error, TimeoutError)
+            return f"{where} cannot be reached yet: {f'no answer within {CONNECT_SECONDS:g} s' if late else sentence(error)}"
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await connection.disconnect(nowait=True)

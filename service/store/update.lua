@@ -20,7 +20,8 @@ local call = redis.call
 
 local WORD = 4294967296
 local APPROVED, TECHNICAL = 7, 6
-local FORMS = 'I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4'
+local MOVES = '<BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4'
+local FORMS = '<I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4'
 
 -- The kind at hand.
 local mark, W, ttl, own_rows, most_rows, most_members, most_streak, amount_word, hop, half_life, rings
@@ -33,7 +34,7 @@ local at, code, is_attempt, is_declined, member, amount, moves
 local function read_kind(given)
   mark, W, ttl, own_rows, most_rows, most_members, most_streak, amount_word, hop, half_life, rings,
     head_end, rings_at = unpack_from('<c6BI4HHBBBddBs', given)
-  row_form, row_size = '<' .. sub(FORMS, 1, 2 * W), 4 * W
+  row_form, row_size = sub(FORMS, 1, 1 + 2 * W), 4 * W
   base = 67 + row_size
 end
 
@@ -44,14 +45,13 @@ local function read_event(given, position)
   if flags < 4 then
     member = nil
   end
-  moves = {unpack_from('<' .. rep('BI4', words), given, position)}
+  moves = {unpack_from(sub(MOVES, 1, 1 + 3 * words), given, position)}
   moves[2 * words + 1] = nil
   return position + 5 * words
 end
 
--- The row of W words at `from` of `bytes`, plus the event.
-local function plus(bytes, from)
-  local row = {unpack_from(row_form, bytes, from)}
+-- Adds the event to the W words in `row`.
+local function move(row)
   for i = 1, #moves, 2 do
     local word = moves[i]
     local sum = row[word] + moves[i + 1]
@@ -64,49 +64,59 @@ local function plus(bytes, from)
     end
     row[word] = sum
   end
+end
+
+-- The row of W words at `from` of `bytes`, plus the event.
+local function plus(bytes, from)
+  local row = {unpack_from(row_form, bytes, from)}
+  move(row)
   return pack(row_form, unpack(row, 1, W))
 end
 
--- What a blob has between sums and tiles, plus the event; for a result also the time of the last approval before it.
-local function plus_fixed(head)
-  local from = 11 + row_size
-  if code == 0 then
-    if is_attempt then
-      local last = unpack_from('<i8', head, from)
-      if at > last then
-        return pack('<i8', at) .. amount .. sub(head, from + 16, base)
-      elseif at == last then
-        local low, high = unpack_from('<I4I4', head, from + 8)
-        local new_low, new_high = unpack_from('<I4I4', amount)
-        if new_high > high or new_high == high and new_low > low then
-          return sub(head, from, from + 7) .. amount .. sub(head, from + 16, base)
-        end
+-- What a blob has between its counts and its tiles, plus an event that is no result.
+local function plus_attempt(head)
+  local form = row_form .. 'i8c8c41'
+  local all = {unpack_from(form, head, 11)}
+  move(all)
+  if is_attempt then
+    local last = all[W + 1]
+    if at > last then
+      all[W + 1], all[W + 2] = at, amount
+    elseif at == last then
+      local low, high = unpack_from('<I4I4', all[W + 2])
+      local new_low, new_high = unpack_from('<I4I4', amount)
+      if new_high > high or new_high == high and new_low > low then
+        all[W + 2] = amount
       end
     end
-    return sub(head, from, base)
   end
-  local last, approved_at, last_code, results, approved, technical = unpack_from('<i8i8Bddd', head, from + 16)
-  local one_approved, one_technical = code == APPROVED and 1 or 0, code == TECHNICAL and 1 or 0
+  return pack(form, unpack(all, 1, W + 3))
+end
+
+-- The same for a result; and the time of the last approval before it.
+local function plus_result(head)
+  local form = row_form .. 'c16i8i8Bddd'
+  local all = {unpack_from(form, head, 11)}
+  move(all)
+  local last, approved_at = all[W + 2], all[W + 3]
+  local new, decay = 1, 1
   if at >= last then
-    local weight = 2 ^ (-(at - last) / half_life)
-    results, approved, technical =
-      results * weight + 1, approved * weight + one_approved, technical * weight + one_technical
+    decay = 2 ^ (-(at - last) / half_life)
+    if at > last then
+      all[W + 2], all[W + 4] = at, code
+    elseif code > all[W + 4] then
+      all[W + 4] = code
+    end
   else
-    local weight = 2 ^ (-(last - at) / half_life)
-    results, approved, technical =
-      results + weight, approved + weight * one_approved, technical + weight * one_technical
+    new = 2 ^ (-(last - at) / half_life)
   end
-  local before = approved_at
-  if at > last then
-    last, last_code = at, code
-  elseif at == last and code > last_code then
-    last_code = code
-  end
+  all[W + 5] = all[W + 5] * decay + new
+  all[W + 6] = all[W + 6] * decay + (code == APPROVED and new or 0)
+  all[W + 7] = all[W + 7] * decay + (code == TECHNICAL and new or 0)
   if code == APPROVED and at > approved_at then
-    approved_at = at
+    all[W + 3] = at
   end
-  return sub(head, from, from + 15) .. pack('<i8i8Bddd', last, approved_at, last_code, results, approved, technical),
-    before
+  return pack(form, unpack(all, 1, W + 7)), approved_at
 end
 
 -- The set of `count` members in `bytes`, plus the event's; nil when it stays as it is.
@@ -243,6 +253,7 @@ local function add(key, given, lost)
   if type(head) == 'string' and #head >= base and sub(head, 1, 6) == mark then
     rows, members, streak = unpack_from('<HBB', head, 7)
     lost = rows > most_rows or members > most_members or streak > most_streak
+      or rows <= own_rows and #head < base + 4 * rows
     length = base + rows * (4 + row_size) + 8 * (members + streak)
   else
     lost = true
@@ -253,8 +264,7 @@ local function add(key, given, lost)
   end
 
   local tile = floor(at / hop)
-  local fixed, approved_at = plus_fixed(head)
-  local sums = plus(head, 11)
+  local changed, approved_at = (code == 0 and plus_attempt or plus_result)(head)
   local place, blob, later_rows = nil, nil, nil
   if rows > 0 and rows <= own_rows then
     local newest = unpack_from('<i4', head, base + 4 * rows - 3)
@@ -306,15 +316,15 @@ local function add(key, given, lost)
   if has_member or has_streak then
     local set, times = sub(tail, 1, 8 * members), sub(tail, 8 * members + 1)
     if has_member then
-      local changed, count = plus_member(set, members, tile)
-      if changed then
-        set, members, new_tail = changed, count, true
+      local other, count = plus_member(set, members, tile)
+      if other then
+        set, members, new_tail = other, count, true
       end
     end
     if has_streak then
-      local changed, count = plus_streak(times, streak)
-      if changed then
-        times, streak, new_tail = changed, count, true
+      local other, count = plus_streak(times, streak)
+      if other then
+        times, streak, new_tail = other, count, true
       end
     end
     tail = set .. times
@@ -330,9 +340,9 @@ local function add(key, given, lost)
   if not blob then
     local written
     if new_tail then
-      written = call('SETRANGE', key, '8', pack('<BB', members, streak) .. sums .. fixed)
+      written = call('SETRANGE', key, '8', pack('<BB', members, streak) .. changed)
     else
-      written = call('SETRANGE', key, '10', sums .. fixed)
+      written = call('SETRANGE', key, '10', changed)
     end
     if written ~= length then
       return add(key, given, true)
@@ -351,7 +361,7 @@ local function add(key, given, lost)
     return
   end
   local body, kept = plus_rows(blob, rows, tile, given)
-  call('SET', key, mark .. pack('<HBB', kept, members, streak) .. sums .. fixed .. body .. tail, 'EX', ttl)
+  call('SET', key, mark .. pack('<HBB', kept, members, streak) .. changed .. body .. tail, 'EX', ttl)
 end
 
 local RECORDS = tonumber(ARGV[2])
