@@ -86,10 +86,14 @@ gaps = st.one_of(
     st.integers(0, 3),
     st.integers(0, 2 * MINUTE),
     st.integers(0, 2 * DAY),
-    st.builds(lambda hop, times, off: max(0, hop * times + off), st.sampled_from(HOPS), st.integers(0, 4), st.integers(-1, 1)),
+    st.builds(
+        lambda hop, times, off: max(0, hop * times + off), st.sampled_from(HOPS), st.integers(0, 4), st.integers(-1, 1)
+    ),
     st.integers(0, LONGEST),
 )
-edges = st.builds(lambda hop, times, off: hop * times + off, st.sampled_from(HOPS), st.integers(1, 20), st.integers(-1, 1))
+edges = st.builds(
+    lambda hop, times, off: hop * times + off, st.sampled_from(HOPS), st.integers(1, 20), st.integers(-1, 1)
+)
 amounts = st.one_of(st.integers(0, 100_000), st.just(HUGE), st.integers(HUGE - 3, HUGE))
 
 
