@@ -119,4 +119,3 @@ def _with_decayed(rows: pl.LazyFrame, half_life: int, parts: Collection[str]) ->
         .alias(f"decayed:{part}")
         for part in parts
     )
-
