@@ -49,6 +49,12 @@ def describe(algorithm: Algorithm, *, weighted: bool = False) -> str:
     return _DESCRIPTIONS[algorithm] + (", inverse propensity weighted" if weighted else "")
 
 
+RARE: Final = 0.05
+"""Below this share of the rarer class the least hessian of a leaf shrinks with it: a row's hessian is about that share, and 20
+units of it would be 2,000 rows of a week in which one payment in a hundred is fraud. Fraud Detection Handbook, two weeks before the
+test, average precision with 20 and with 5: 0.680 and 0.693, 0.700 and 0.703."""
+
+
 TREE_ROWS: Final = 60_000
 """Rows each tree of a forest is grown on at the most, drawn anew for every tree. Simulated history, 280,000 rows, held-out
 AUC and processor seconds: 30,000 rows a tree 0.778 in 11 s, 60,000 0.782 in 22 s, 120,000 0.782 in 41 s."""
@@ -124,8 +130,8 @@ class RiskRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def make(algorithm: Algorithm, rows: int, seed: int, rarer: int | None = None) -> Any:
     """Return an unfitted estimator, to be fitted on `rows` rows of which `rarer` (default: half) are of the rarer class.
 
-    The least weight of a leaf follows the rarer class where that is rare: of 600 frauds among 67,000 rows, a leaf of 16 rows
-    or of 20 units of hessian hides most.
+    The least weight of a leaf follows the rarer class where that is rare. A forest on the same two weeks, leaves of 16 rows and
+    of 5: 0.703 and 0.710, 0.722 and 0.730.
     """
     rarer = rows // 2 if rarer is None else rarer
     match algorithm:
@@ -148,7 +154,7 @@ def make(algorithm: Algorithm, rows: int, seed: int, rarer: int | None = None) -
                 learning_rate=0.05,
                 subsample=0.8,
                 colsample_bytree=0.6,
-                min_child_weight=min(20, max(2, rarer // 100)),
+                min_child_weight=min(20.0, max(5.0, 20.0 * rarer / (rows * RARE))),
                 reg_lambda=5.0,
                 tree_method="hist",
                 # More threads than one wait for each other on so few rows.

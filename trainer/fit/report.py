@@ -104,11 +104,11 @@ def _selection(selection: Selection | None) -> str:
         for each in selection.candidates
     )
     return (
-        f"{reading}<table><tr><th>candidate<th>{selection.measure.replace('_', ' ')}<th>lead over the champion<th>redrawn slices "
-        f"in which it leads{body}</table><p>Learnt from {selection.learnt:,} rows of the training window before "
-        f"{selection.learnt_until:%Y-%m-%d %H:%M}, compared on {selection.judged:,} of it from "
-        f"{selection.judged_from:%Y-%m-%d %H:%M} on, {selection.positives:,} of them positive; the test window had no part in it. Brackets are 95 % bootstrap intervals "
-        "over cards.</p>"
+        f"{reading}<table><tr><th>candidate<th>{selection.measure.replace('_', ' ')}<th>lead over the champion"
+        f"<th>redrawn slices in which it leads{body}</table>"
+        f"<p>Learnt from {selection.learnt:,} rows of the training window before {selection.learnt_until:%Y-%m-%d %H:%M}, "
+        f"compared on {selection.judged:,} of it from {selection.judged_from:%Y-%m-%d %H:%M} on, {selection.positives:,} of them "
+        "positive; the test window had no part in it. Brackets are 95 % bootstrap intervals over cards.</p>"
     )
 
 
