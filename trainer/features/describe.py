@@ -1,29 +1,12 @@
-"""``python -m trainer features``: the catalog as a table, and as docs/features.md."""
+"""The catalog in words: as docs/features.md, and as a table for the terminal.
 
-import argparse
-from pathlib import Path
+This module must not know how a feature is computed.
+"""
 
 from features.catalog import CATALOG, FINGERPRINT
 from features.clock import DAY, HOUR, MINUTE
 from features.spec import FeatureSpec
 from trainer.fit.dataset import INPUTS
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="write the table to FILE as Markdown instead of printing it"
-    )
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Print or write the catalog."""
-    page = describe()
-    if arguments.write is None:
-        print(page)  # noqa: T201
-    else:
-        arguments.write.write_text(page + "\n", encoding="utf-8")
-    return 0
 
 
 def _span(us: int) -> str:
@@ -52,7 +35,11 @@ def _row(position: int, spec: FeatureSpec) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def describe() -> str:
+def table() -> str:
+    return page()
+
+
+def page() -> str:
     """Return the catalog as a Markdown page."""
     head = (
         "# Features\n\n"
