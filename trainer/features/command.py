@@ -12,8 +12,9 @@ import polars as pl
 from trainer import history as canonical
 from trainer.errors import FeaturesError
 from trainer.features.describe import page, table
+from trainer.features.prerequisites import require_spark
 from trainer.features.selection import Selection, select
-from trainer.features.single import compute
+from trainer.features.single import Done, compute
 from trainer.features.spill import scratch
 
 
@@ -82,7 +83,11 @@ def _on_one_machine(arguments: argparse.Namespace, selection: Selection) -> tupl
         done = compute(history, selection, work, work / "done", rows=rows, partitions=arguments.partitions)
         for file in sorted((work / "done").iterdir()):
             file.rename(out / file.name)
-    return rows, f", {done.partitions} parts, the largest ({done.largest_kind}) of {done.largest:,} attempts"
+    return rows, _words(done)
+
+
+def _words(done: Done) -> str:
+    return f", {done.partitions} parts, the largest ({done.largest_kind}) of {done.largest:,} attempts"
 
 
 @contextmanager
@@ -113,6 +118,19 @@ def _writable(out: Path) -> Iterator[None]:
 
 
 def _on_spark(arguments: argparse.Namespace, selection: Selection) -> tuple[int, str]:
+    require_spark()
     from trainer.features import spark  # what it needs is an extra of its own
 
-    return spark.compute(arguments.history, selection, arguments.out, partitions=arguments.partitions, master=arguments.master)
+    if spark.is_borrowed():
+        with spark.session(arguments.master, None) as borrowed:
+            done = spark.compute(borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions)
+        return done.rows, _words(done)
+    out = Path(arguments.out)
+    with _writable(out), scratch(out / f".work-{os.getpid()}") as work:
+        with spark.session(arguments.master, work) as own:
+            done = spark.compute(
+                own, arguments.history, selection, str(work / "done"), partitions=arguments.partitions
+            )
+        for file in sorted((work / "done").glob("*.parquet")):
+            file.rename(out / file.name)
+    return done.rows, _words(done)

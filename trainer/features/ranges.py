@@ -14,7 +14,7 @@ import polars as pl
 from trainer.features.selection import ORDER
 from trainer.features.spill import COMPRESSION, divide
 
-SLOTS: Final = 4096
+SLOTS: Final = 65_536
 """Into so many slots keys are hashed; whole slots are dealt out to partitions, so that these come out even."""
 
 Counts = npt.NDArray[np.int64]

@@ -5,6 +5,7 @@ divided by a hash of the key, each part is computed by itself, and what comes ou
 by range. Nothing is ever held but one part or one range. Every step is linear in rows.
 """
 
+import heapq
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -85,11 +86,11 @@ def deal(rows_of: Counts, parts: int) -> Counts:
     one key, has it alone.
     """
     part_of = np.zeros(SLOTS, dtype=np.int64)
-    load = [0] * parts
+    loads = [(0, part) for part in range(parts)]
     for number in np.argsort(-rows_of, kind="stable"):
-        lightest = min(range(parts), key=load.__getitem__)
-        part_of[number] = lightest
-        load[lightest] += int(rows_of[number])
+        load, part = loads[0]
+        part_of[number] = part
+        heapq.heapreplace(loads, (load + int(rows_of[number]), part))
     return part_of
 
 
