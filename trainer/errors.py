@@ -6,6 +6,7 @@
     ├── HistoryError        history that is missing, unreadable, empty or of another shape
     ├── MappingError        a mapping file, or a column or value it speaks of, is wrong
     ├── FitError            history from which nothing can be learnt
+    ├── FeaturesError       features that cannot be computed or written, or an engine that is not there
     ├── ExportError         an ONNX model that does not answer like the model it was made from
     ├── StoreRefused        a store that cannot be written
     └── BundleError         a bundle that cannot be written, found or activated
@@ -26,6 +27,10 @@ class MappingError(TrainerError):
 
 class FitError(TrainerError):
     """History from which nothing can be learnt."""
+
+
+class FeaturesError(TrainerError):
+    """Features that cannot be computed or written, or an engine that is not there."""
 
 
 class ExportError(TrainerError):

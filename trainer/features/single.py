@@ -1,0 +1,135 @@
+"""The features of a history on one machine, in bounded memory: order, partition, compute, merge.
+
+A window feature of an entity depends on the attempts of the same entity alone. So the rows of each kind of entity are
+divided by a hash of the key, each part is computed by itself, and what comes out is put back in the order of time, range
+by range. Nothing is ever held but one part or one range. Every step is linear in rows.
+"""
+
+import heapq
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from features.entity import FIELDS
+from features.offline.plan import request_features
+from features.spec import FeatureSpec
+from trainer.features.partition import window_features
+from trainer.features.ranges import SLOTS, Counts, Range, arrange, slot
+from trainer.features.selection import IDENTITY, Selection, event_columns, feature_columns
+from trainer.features.spill import Sliced, divide
+from trainer.progress import step
+
+ROWS: Final = 1_000_000
+"""Rows of a range, and rows of a partition that are aimed at: below 2 GiB with the whole catalog."""
+
+_ROW_GROUP: Final = 131_072
+
+
+class Done(NamedTuple):
+    """What was computed: rows, partitions of each kind, and the rows of the largest of all."""
+
+    rows: int
+    partitions: int
+    largest: int
+    largest_kind: str
+
+
+def compute(
+    history: pl.LazyFrame, selection: Selection, work: Path, out: Path, *, rows: int, partitions: int | None
+) -> Done:
+    """Write the features of every attempt of `history` to `out`, as ``part-*.parquet`` in the order of time.
+
+    Parameters
+    ----------
+    history
+        The canonical history (``trainer.history.scan``).
+    selection
+        Which features.
+    work
+        An empty folder for what does not fit in memory: about 400 bytes an attempt.
+    out
+        An empty folder for the result.
+    rows
+        How many rows the history has.
+    partitions
+        Into how many parts the rows of a kind of entity are divided; None takes one for every `ROWS`.
+    """
+    parts = partitions or -(-rows // ROWS)
+    kinds = selection.kinds
+    with step(f"order {rows:,} attempts in time"):
+        ranges, rows_of = arrange(
+            history.select(selection.columns), {kind: FIELDS[kind] for kind in kinds}, _folder(work / "ranges"), ROWS
+        )
+    bounds = [*(each.first for each in ranges), rows]
+    spilled: dict[str, Sliced] = {}
+    largest = (0, "")
+    for kind, specs in kinds.items():
+        dealt = deal(rows_of[kind], parts)
+        spilled[kind] = Sliced(work / f"{kind}-features", bounds)
+        counts = np.bincount(dealt, weights=rows_of[kind], minlength=parts)
+        largest = max(largest, (int(counts.max()), kind))
+        with step(f"{kind}: {len(specs)} features in {np.count_nonzero(counts)} parts of up to {int(counts.max()):,} attempts"):
+            _windows(ranges, kind, specs, dealt, work / kind, spilled[kind])
+    with step(f"write {len(ranges)} files"):
+        for number, each in enumerate(ranges):
+            frame = _merge(each, selection, {kind: sliced.read(number) for kind, sliced in spilled.items()})
+            frame.write_parquet(out / f"part-{number:05}.parquet", row_group_size=_ROW_GROUP)
+    return Done(rows, parts, *largest)
+
+
+def deal(rows_of: Counts, parts: int) -> Counts:
+    """Return the part of each slot, shape (SLOTS,): the fullest slot first, each to the part that has least so far.
+
+    Longest processing time first (Graham 1969): no part has more than 4/3 of the least possible, unless one slot, that is
+    one key, has it alone.
+    """
+    part_of = np.zeros(SLOTS, dtype=np.int64)
+    loads = [(0, part) for part in range(parts)]
+    for number in np.argsort(-rows_of, kind="stable"):
+        load, part = loads[0]
+        part_of[number] = part
+        heapq.heapreplace(loads, (load + int(rows_of[number]), part))
+    return part_of
+
+
+def _windows(
+    ranges: list[Range], kind: str, specs: tuple[FeatureSpec, ...], part_of: Counts, folder: Path, spilled: Sliced
+) -> None:
+    """Divide the rows of one kind, and compute and spill the features of each part."""
+    parts = pl.LazyFrame({"_slot": np.arange(SLOTS, dtype=np.uint16), "_part": part_of})
+    rows = pl.scan_parquet([each.path for each in ranges]).select(
+        "row", *event_columns(kind), pl.col(slot(kind)).alias("_slot")
+    )
+    # Null slots, that is rows without such an entity, match nothing and take the default in the end.
+    files = divide(rows.join(parts, on="_slot").drop("_slot"), folder, "_part")
+    for of_part in files.values():
+        spilled.write(window_features(pl.read_parquet(of_part), kind, specs))
+        for file in of_part:
+            file.unlink()
+
+
+def _merge(place: Range, selection: Selection, pieces: dict[str, pl.DataFrame | None]) -> pl.DataFrame:
+    """Return one range of the result: what names an attempt, and its features in the order of the selection."""
+    own = pl.scan_parquet(place.path).with_columns(at=pl.col("occurred_at").dt.timestamp("us"))
+    wanted = [*IDENTITY, *feature_columns(selection.own)]
+    frames = [request_features(own, selection.encodings, selection.own).select(wanted).collect()]
+    rows = pl.DataFrame({"row": pl.int_range(place.first, place.first + place.rows, dtype=pl.Int64, eager=True)})
+    for kind, specs in selection.kinds.items():
+        piece = pieces[kind]
+        if piece is None:
+            piece = pl.DataFrame(schema={"row": pl.Int64, **dict.fromkeys(feature_columns(specs), pl.Float32)})
+        if len(piece) != place.rows:
+            absent = [
+                pl.col(name).fill_null(pl.lit(spec.default, pl.Float32))
+                for name, spec in zip(feature_columns(specs), specs, strict=True)
+            ]
+            piece = rows.join(piece, on="row", how="left", maintain_order="left").with_columns(absent)
+        frames.append(piece.drop("row"))
+    return pl.concat(frames, how="horizontal").select(*IDENTITY, *feature_columns(selection.specs))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path

@@ -1,0 +1,253 @@
+"""The features of a history on Spark: the same plan, run by the workers of a cluster, one partition of keys at a time.
+
+Each kind of entity is shuffled by its key once, computed by ``trainer.features.partition`` in Arrow, and joined to the
+attempts by their number. This module loads PySpark; ``trainer.features.prerequisites`` says first whether it can.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from py4j.protocol import Py4JJavaError
+from pyspark import StorageLevel
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812  (as everybody calls it)
+from pyspark.sql.types import FloatType, LongType, StringType, StructField, StructType, TimestampType
+
+from contracts.history import COLUMNS, REQUIRED, STATUSES, ColumnKind
+from features.encoding import Encodings
+from features.entity import FIELDS
+from features.offline.plan import request_features
+from features.spec import FeatureSpec
+from trainer.errors import FeaturesError, HistoryError
+from trainer.features.partition import window_features
+from trainer.features.prerequisites import GATEWAY
+from trainer.features.ranges import SLOTS
+from trainer.features.selection import IDENTITY, ORDER, Selection, event_columns, feature_columns
+from trainer.features.single import ROWS, Done, deal
+from trainer.progress import step
+
+_TYPES: Final[dict[ColumnKind, str]] = {
+    "string": "string",
+    "int": "bigint",
+    "float": "double",
+    "bool": "boolean",
+    "time": "timestamp",
+}
+
+_LOCAL: Final = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.log.level": "ERROR",
+}
+
+_SESSION: Final = {
+    # As the history's own times; a float that is not a number would be an error anyway.
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+
+
+@contextmanager
+def session(master: str | None, scratch: Path | None) -> Iterator[SparkSession]:
+    """Start Spark on this machine (or at `master`) and stop it; where there is a session already, borrow that one.
+
+    Parameters
+    ----------
+    master
+        URL of a Spark; None is this machine with all its cores.
+    scratch
+        Folder for what does not fit in memory; None leaves it where Spark puts it.
+    """
+    borrowed = is_borrowed()
+    builder = SparkSession.builder.appName("pointsman features")
+    if not borrowed:
+        # Workers must be of this environment, whatever "python3" is on PATH.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        options = dict(_LOCAL)
+        if scratch is not None:
+            options |= {"spark.local.dir": str(scratch), "spark.sql.warehouse.dir": str(scratch / "warehouse")}
+        builder = builder.master(master or "local[*]")
+        for name, value in options.items():
+            builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    before = {name: spark.conf.get(name) for name in _SESSION}
+    try:
+        for name, value in _SESSION.items():
+            spark.conf.set(name, value)
+        yield spark
+    finally:
+        if borrowed:
+            for name, old in before.items():
+                spark.conf.set(name, old)
+        else:
+            spark.stop()
+
+
+def is_borrowed() -> bool:
+    """Tell whether somebody else started Spark: spark-submit, or a notebook."""
+    return GATEWAY in os.environ or SparkSession.getActiveSession() is not None
+
+
+def compute(spark: SparkSession, source: str, selection: Selection, out: str, *, partitions: int | None) -> Done:
+    """Write the features of every attempt of the history at `source` to `out`, which is not there yet.
+
+    Parameters
+    ----------
+    spark
+        A session.
+    source, out
+        Paths or URLs, as Spark reads and writes them.
+    selection
+        Which features.
+    partitions
+        Into how many parts the rows of a kind of entity are divided; None takes one for every `ROWS`.
+
+    Raises
+    ------
+    HistoryError
+        When the history cannot be read, is empty, or breaks its contract.
+    FeaturesError
+        When Spark fails.
+    """
+    try:
+        with step("read and order the attempts"):
+            history = conform(spark.read.option("mergeSchema", "true").parquet(source))
+            check(history, source)
+            attempts = numbered(history.select(*selection.columns))
+            rows = attempts.count()
+        parts = partitions or -(-rows // ROWS)
+        if not is_borrowed():
+            wide = max(parts, 2 * spark.sparkContext.defaultParallelism)
+            spark.conf.set("spark.sql.shuffle.partitions", str(wide))
+        result = attempts.select("row", *_own_columns(selection)).mapInArrow(
+            _own(selection.own, selection.encodings), _schema(selection.own, identity=True)
+        )
+        largest = (0, "")
+        for kind, specs in selection.kinds.items():
+            dealt, most = _divided(spark, attempts, kind, parts)
+            largest = max(largest, (most, kind))
+            computed = dealt.groupBy("_part").applyInArrow(_windows(kind, specs), _schema(specs))
+            result = result.join(computed, on="row", how="left")
+        defaults = {spec.name: spec.default for spec in selection.specs}
+        columns = [F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}") for name, value in defaults.items()]
+        with step(f"compute and write {rows:,} attempts in {parts} parts of up to {largest[0]:,} ({largest[1]})"):
+            result.sort("row").select(*IDENTITY, *columns).write.mode("errorifexists").parquet(out)
+        attempts.unpersist()
+    except PySparkException as error:
+        msg = f"Spark failed: {_first_line(str(error))}"
+        raise FeaturesError(msg) from error
+    except Py4JJavaError as error:
+        msg = f"Spark failed: {_first_line(str(error.java_exception))}"
+        raise FeaturesError(msg) from error
+    return Done(rows, parts, *largest)
+
+
+def conform(frame: DataFrame) -> DataFrame:
+    """Return `frame` with exactly the canonical columns: the twin of ``trainer.history.conform``."""
+    missing = [name for name in REQUIRED if name not in frame.columns]
+    if missing:
+        msg = f"expected a history with the columns {', '.join(REQUIRED)}; {', '.join(missing)} is missing"
+        raise HistoryError(msg)
+    columns = [
+        (F.col(name) if name in frame.columns else F.lit(None)).cast(_TYPES[kind]).alias(name)
+        for name, kind in COLUMNS.items()
+    ]
+    waited = F.coalesce(F.col("latency_ms"), F.lit(0)) * 1000
+    answered = F.timestamp_micros(F.unix_micros("occurred_at") + waited)
+    return frame.select(*columns).withColumn("settled_at", F.coalesce("settled_at", answered))
+
+
+def check(history: DataFrame, source: str) -> None:
+    """Refuse a history without attempts, with nulls in required columns, or with a status that is none."""
+    strange = F.sum((~F.col("status").isin(*STATUSES)).cast("int"))
+    found = history.agg(
+        F.count("*").alias("rows"),
+        *(F.sum(F.col(name).isNull().cast("bigint")).alias(name) for name in REQUIRED),
+        strange.alias("strange"),
+    ).first()
+    if not found["rows"]:
+        msg = f"expected a history with attempts, {source} has none"
+        raise HistoryError(msg)
+    for name in REQUIRED:
+        if found[name]:
+            msg = f"expected {name} in every row, {found[name]:,} of {found['rows']:,} have none"
+            raise HistoryError(msg)
+    if found["strange"]:
+        msg = f"expected each status to be one of {', '.join(STATUSES)}, {found['strange']:,} of {found['rows']:,} rows differ"
+        raise HistoryError(msg)
+
+
+def numbered(history: DataFrame) -> DataFrame:
+    """Return the attempts in order with `row`, a number that grows with `ORDER` (and has gaps), kept on the workers' disks.
+
+    Kept, because a number that is made twice may not be the same twice.
+    """
+    return history.sort(*ORDER).withColumn("row", F.monotonically_increasing_id()).persist(StorageLevel.DISK_ONLY)
+
+
+def _divided(spark: SparkSession, attempts: DataFrame, kind: str, parts: int) -> tuple[DataFrame, int]:
+    """Return the rows that have such an entity with their part (`_part`), and how many the fullest part has."""
+    names = FIELDS[kind]
+    slot: Column = F.pmod(F.xxhash64(*names), F.lit(SLOTS)).cast("int")
+    rows = attempts.select("row", *event_columns(kind), slot.alias("_slot")).dropna(subset=list(names))
+    rows_of = np.zeros(SLOTS, dtype=np.int64)
+    for each in rows.groupBy("_slot").count().toLocalIterator():
+        rows_of[each["_slot"]] = each["count"]
+    part_of = deal(rows_of, parts)
+    most = int(np.bincount(part_of, weights=rows_of, minlength=parts).max())
+    of_slot = spark.createDataFrame(list(enumerate(part_of.tolist())), "_slot int, _part int")
+    return rows.join(F.broadcast(of_slot), on="_slot").drop("_slot"), most
+
+
+def _windows(kind: str, specs: tuple[FeatureSpec, ...]) -> Callable[[pa.Table], pa.Table]:
+    def computed(attempts: pa.Table) -> pa.Table:
+        frame = pl.from_arrow(attempts.drop_columns(["_part"]))
+        assert isinstance(frame, pl.DataFrame)
+        return window_features(frame, kind, specs).to_arrow()
+
+    return computed
+
+
+def _own_columns(selection: Selection) -> list[str]:
+    wanted = {*IDENTITY, *(name for spec in selection.own for name in spec.inputs)}
+    return [name for name in selection.columns if name in wanted]
+
+
+def _own(
+    specs: tuple[FeatureSpec, ...], encodings: Encodings
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    wanted = ["row", *IDENTITY, *feature_columns(specs)]
+
+    def computed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            queries = frame.lazy().with_columns(at=pl.col("occurred_at").dt.timestamp("us"))
+            made = request_features(queries, encodings, specs).select(wanted).collect()
+            # Text as Spark reads it; Polars would hand over views.
+            yield from made.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+
+    return computed
+
+
+def _schema(specs: tuple[FeatureSpec, ...], *, identity: bool = False) -> StructType:
+    types = {"occurred_at": TimestampType(), "attempt": LongType()}
+    named = [StructField(name, types.get(name, StringType())) for name in IDENTITY] if identity else []
+    return StructType(
+        [StructField("row", LongType()), *named, *(StructField(name, FloatType()) for name in feature_columns(specs))]
+    )
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "no reason given")
