@@ -3,6 +3,7 @@
 This module must not know how the rows are summed.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -17,6 +18,7 @@ AT: Final = "_at"
 RESULT: Final = "_code"
 MEMBER: Final = "_member"
 
+_AMOUNT: Final = MEASURES[AMOUNT]
 _COLUMNS: Final = {"decided_at": "occurred_at", "settled_at": "settled_at", "chargeback_at": "chargeback_at"}
 _ONE: Final = {"decided_at": "attempts", "settled_at": "results", "chargeback_at": "chargebacks"}
 
@@ -73,48 +75,77 @@ def increments(history: pl.LazyFrame, kind: str) -> pl.LazyFrame:
     too where the layout keeps a streak, `_code` (UInt8, 0 for what is no result), and `_member`, the value of an attempt's
     distinct field, null for all else.
     """
+    counts = [name for name in measures(LAYOUTS[kind]) if name != _AMOUNT]
+    return added(attempts(history, kind), kind, KEY, [MEMBER]).with_columns(pl.col(counts).cast(pl.UInt32))
+
+
+def attempts(history: pl.LazyFrame, kind: str) -> pl.LazyFrame:
+    """Return the attempts that name an entity of a kind, as narrow as can be.
+
+    Returns
+    -------
+    `_key`, `_member` (the value of the kind's distinct field), `amount_minor`, `_code` of the result, whether it was `declined`,
+    and when each became known, Int64 microseconds: `decided_at`, `settled_at` and `chargeback_at`.
+    """
+    field = LAYOUTS[kind].distinct
+    return history.select(
+        key(kind).alias(KEY),
+        (pl.col(field) if field else pl.lit(None, dtype=pl.String)).alias(MEMBER),
+        pl.col(_AMOUNT).cast(pl.Int64),
+        result_code().alias(RESULT),
+        (pl.col("status") == "declined").alias("declined"),
+        *(pl.col(column).dt.timestamp("us").alias(clock) for clock, column in _COLUMNS.items()),
+    ).filter(pl.col(KEY).is_not_null())
+
+
+def measures(layout: Layout) -> tuple[str, ...]:
+    """Return the measures of a layout, and `declined` where it keeps a streak of them."""
+    if layout.streak and "declined" not in layout.measures:
+        return (*layout.measures, "declined")
+    return layout.measures
+
+
+def added(rows: pl.LazyFrame, kind: str, by: str, of_attempts: Sequence[str] = ()) -> pl.LazyFrame:
+    """Return the events of attempts, as `increments` does, but for the counts, which are UInt8.
+
+    Parameters
+    ----------
+    rows
+        From `attempts`, or with a column `by` in place of the key.
+    kind
+        One of `features.entity.KINDS`.
+    by
+        The column that stands for the key.
+    of_attempts
+        Columns of `rows` to keep for attempts; null for all else.
+    """
     layout = LAYOUTS[kind]
-    measures = layout.measures if "declined" in layout.measures or not layout.streak else (*layout.measures, "declined")
-    rows = history.with_columns(key(kind).alias(KEY)).filter(pl.col(KEY).is_not_null())
-    parts = [
-        _known(rows, layout, measures, clock)
-        for clock in _COLUMNS
-        if any(CLOCKS[name] == clock for name in layout.measures)
-    ]
-    return pl.concat(parts)
+    clocks = {CLOCKS[name] for name in layout.measures}
+    return pl.concat([_known(rows, layout, clock, by, of_attempts) for clock in _COLUMNS if clock in clocks])
 
 
-def _known(rows: pl.LazyFrame, layout: Layout, measures: tuple[str, ...], clock: str) -> pl.LazyFrame:
+def _known(rows: pl.LazyFrame, layout: Layout, clock: str, by: str, of_attempts: Sequence[str]) -> pl.LazyFrame:
     """Return what becomes known at one of the three moments of an attempt."""
-    column = _COLUMNS[clock]
-    code = result_code() if clock == "settled_at" else pl.lit(0, dtype=pl.UInt8)
-    member = pl.lit(None, dtype=pl.String)
-    if clock == "decided_at" and layout.distinct:
-        member = pl.col(layout.distinct)
-    known = rows.filter(pl.col(column).is_not_null()).select(
-        pl.col(KEY),
-        pl.col(column).dt.timestamp("us").alias(AT),
-        "status",
-        "amount_minor",
-        code.alias(RESULT),
-        member.alias(MEMBER),
+    code = pl.col(RESULT) if clock == "settled_at" else pl.lit(0, dtype=pl.UInt8)
+    # A condition that never holds, rather than a null, for it has the type of the column.
+    own = [pl.when(pl.lit(clock == "decided_at")).then(pl.col(name)).alias(name) for name in of_attempts]
+    known = rows.filter(pl.col(clock).is_not_null()).select(
+        by, pl.col(clock).alias(AT), *(_delta(name, clock) for name in measures(layout)), code.alias(RESULT), *own
     )
-    adding = known.select(KEY, AT, *(_added(name, clock) for name in measures), RESULT, MEMBER)
     if _ONE[clock] in layout.measures:
-        return adding
-    own = [pl.col(name) != 0 for name in layout.measures if CLOCKS[name] == clock]
-    return adding.filter(pl.any_horizontal(own))
+        return known
+    return known.filter(pl.any_horizontal(pl.col(name) != 0 for name in layout.measures if CLOCKS[name] == clock))
 
 
-def _added(name: str, clock: str) -> pl.Expr:
-    if name == MEASURES[AMOUNT]:
-        return (pl.col(name) if clock == "decided_at" else pl.lit(0)).cast(pl.Int64).alias(name)
+def _delta(name: str, clock: str) -> pl.Expr:
+    if name == _AMOUNT:
+        return (pl.col(name) if clock == "decided_at" else pl.lit(0, dtype=pl.Int64)).alias(name)
     if CLOCKS[name] != clock:
-        added = pl.lit(0)
+        delta = pl.lit(0)
     elif name == _ONE[clock]:
-        added = pl.lit(1)
+        delta = pl.lit(1)
     elif name == "declined":
-        added = pl.col("status") == "declined"
+        delta = pl.col(name)
     else:
-        added = pl.col(RESULT) == CODES[name]
-    return added.cast(pl.UInt32).alias(name)
+        delta = pl.col(RESULT) == CODES[name]
+    return delta.cast(pl.UInt8).alias(name)
