@@ -184,3 +184,14 @@ def test_the_manifest_and_the_card_say_how_risk_was_chosen(bundle: Made) -> None
     assert selection.judged_from < manifest.data.test_from
     page = (bundle.folder / "card.html").read_text(encoding="utf-8")
     assert selection.reading[1:].split("'")[0] in page
+
+
+def test_a_forest_draws_as_many_varying_columns_as_if_all_varied() -> None:
+    chance = np.random.default_rng(0)
+    features = chance.random((50, 64)).astype(np.float32)
+    assert estimators.drawn(features) == 8
+    features[:, 16:] = -1.0
+    assert estimators.drawn(features) == 32
+    features[:, 4:] = -1.0
+    assert estimators.drawn(features) == 64
+    assert estimators.drawn(np.full((50, 64), -1.0, dtype=np.float32)) == 64
