@@ -12,7 +12,7 @@ import polars as pl
 
 from contracts.payment import Payment
 from features.assemble import Plan
-from features.catalog import CANDIDATE, PAYMENT
+from features.catalog import CANDIDATE, CATALOG, PAYMENT
 from features.encoding import neutral
 from features.entity import CANDIDATE_KINDS, FIELDS, PAYMENT_KINDS, key
 from features.offline.plan import compute
@@ -133,7 +133,7 @@ def _offline(asked: pl.DataFrame, history: pl.LazyFrame) -> Floats:
 
 def _neutral() -> dict[str, Any]:
     """Return encodings that know nothing: what they would know is not in the store."""
-    return {spec.name: neutral(0.5) for spec in SPECS if spec.target is not None}
+    return {spec.name: neutral(0.5) for spec in CATALOG if spec.target is not None}
 
 
 def _differences(online: Floats, offline: Floats) -> dict[str, tuple[int, float, float]]:
