@@ -31,6 +31,9 @@ COPIES_AT_ONCE: Final = 2_000_000
 MOST_COPIES: Final = 40_000_000
 """Rows that the worlds of one kind of entity may take in all; questions beyond that are left out."""
 
+HALF_LIVES: Final = 160
+"""How far before the longest window a result still shows in a decayed rate: 2^-149 is the least that a float32 holds."""
+
 _KEY: Final = "_key"
 _TIMES: Final = ("occurred_at", "settled_at", "chargeback_at")
 
@@ -109,8 +112,8 @@ def worlds(questions: pl.DataFrame, history: pl.DataFrame, kind: str, seen: pl.E
     """
     if questions.is_empty():
         return
-    layout, longest = LAYOUTS[kind], LAYOUTS[kind].rings[-1]
-    start = (pl.col("at") - layout.horizon) // longest.hop * longest.hop
+    layout = LAYOUTS[kind]
+    start = pl.col("at") - layout.horizon - layout.rings[-1].hop - HALF_LIVES * layout.half_life
     named = questions.with_columns(key(kind).alias(_KEY), start.alias("_start"))
     times = [pl.col(name).dt.timestamp("us") for name in _TIMES]
     events = history.with_columns(
@@ -135,9 +138,9 @@ def _in_worlds(chunk: pl.DataFrame, events: pl.DataFrame, kind: str, seen: pl.Ex
         .join(events.lazy(), on=_KEY)
         .filter(pl.col("_last") >= pl.col("_start"), pl.col("_first") < pl.col("at"))
         .filter(pl.col(NUMBER).ne_missing(pl.col("own")) | pl.col(NUMBER).is_null(), seen)
-        .with_columns(world + pl.col(first))
+        .with_columns((world + pl.col(first)).alias(first))
     )
-    asked = chunk.lazy().with_columns(world + pl.col(first))
+    asked = chunk.lazy().with_columns((world + pl.col(first)).alias(first))
     # Copied once, for the plan looks through them more than once.
     return entity_features(asked, copies.collect().lazy(), kind, specs_of(kind)).collect(engine="streaming")
 
