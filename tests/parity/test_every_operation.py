@@ -29,7 +29,7 @@ from tests.parity.oracle import expected
 from tests.parity.replay import TOLERANCE, Blobs, Matrix, in_order
 from tests.parity.streams import Row, dense, history, questions, request
 
-ROWS: Final = dense(260, 11)
+ROWS: Final = dense(300, 11, ties=0.5)
 ASKED: Final = sorted(random.Random(4).sample(range(len(ROWS)), 25))
 
 
