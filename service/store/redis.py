@@ -6,7 +6,7 @@ Reads and writes travel on a lane each (`service.store.lane`), so that neither w
 write is done by ``update.lua`` inside Redis, atomically (`service.store.command`). No exception of redis-py leaves this
 module.
 
-A user of Redis' own needs ``~pm:*`` and ``+eval +evalsha +mget +get +set +getrange +setrange +strlen`` (and ``+select`` for a
+A user of Redis' own needs ``~pm:*`` and ``+eval +evalsha +mget +get +set +getrange +setrange`` (and ``+select`` for a
 database other than 0).
 """
 

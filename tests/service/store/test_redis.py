@@ -301,7 +301,6 @@ def test_rights_that_are_missing_are_named_at_the_start(own_redis: RedisServer) 
                 "+set",
                 "+getrange",
                 "+setrange",
-                "+strlen",
                 "+eval",
                 "+evalsha",
                 "+ping",

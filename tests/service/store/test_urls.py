@@ -34,6 +34,7 @@ def test_a_known_url_opens_its_store(url: str, kind: type, described: str) -> No
     assert type(store) is kind
     assert load({"POINTSMAN_STORE": url}).store == url
     assert store.describe() == described
+    assert "s3cret" not in repr(load({"POINTSMAN_STORE": url}))
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,10 @@ def test_any_other_url_is_refused_naming_the_known_ones_and_no_secret(url: str) 
 
 
 @pytest.mark.parametrize("start", ["redis://:s3cret@h/0", "cluster://:s3cret@h", "sentinel://:s3cret@h/shop"])
-def test_an_option_that_redis_does_not_have_is_refused_without_a_secret(start: str) -> None:
+@pytest.mark.parametrize("option", ["socket_timeout=soon", "colour=s3cret"])
+def test_an_option_that_redis_does_not_have_is_refused_without_a_secret(start: str, option: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        open_store(f"{start}?socket_timeout=soon", timeout_ms=10)
+        open_store(f"{start}?{option}", timeout_ms=10)
     assert "s3cret" not in str(caught.value)
 
 
