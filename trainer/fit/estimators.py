@@ -210,7 +210,7 @@ def drawn(features: Floats) -> int:
     """
     count = features.shape[1]
     varying = int((features.min(axis=0) != features.max(axis=0)).sum())
-    return min(count, math.ceil(count**1.5 / max(varying, 1)))
+    return min(count, math.ceil(count * math.sqrt(count) / max(varying, 1)))
 
 
 def _ordered(forest: RandomForestClassifier) -> RandomForestClassifier:
