@@ -43,8 +43,8 @@ LEAST_OF_A_CLASS: Final = 50
 
 MOST_LEARNT: Final = 30_000
 """Rows of the commoner class that are learnt from at the most, and none of the rarer is left out: the order of algorithms shows
-on fewer rows than the shipped model needs, and it is the rare ones that show it. Simulated history, 74,000 learnt rows or 30,300 of
-them: the same choice in 50 and in 14 processor seconds."""
+on fewer rows than the shipped model needs, and it is the rare ones that show it. Simulated history, 74,000 learnt rows or 30,300:
+the same choice in 50 and in 14 processor seconds."""
 
 MOST_JUDGED: Final = 100_000
 """Rows that are judged on at the most, drawn from all: thinning one class would change what is measured."""
