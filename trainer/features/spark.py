@@ -140,7 +140,10 @@ def compute(spark: SparkSession, source: str, selection: Selection, out: str, *,
             computed = dealt.groupBy("_part").applyInArrow(_windows(kind, specs), _schema(specs))
             result = result.join(computed, on="row", how="left")
         defaults = {spec.name: spec.default for spec in selection.specs}
-        columns = [F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}") for name, value in defaults.items()]
+        columns = [
+            F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}")
+            for name, value in defaults.items()
+        ]
         with step(f"compute and write {rows:,} attempts in {parts} parts of up to {largest[0]:,} ({largest[1]})"):
             result.sort("row").select(*IDENTITY, *columns).write.mode("errorifexists").parquet(out)
         attempts.unpersist()

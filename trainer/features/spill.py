@@ -69,7 +69,9 @@ class Sliced:
         edges = np.searchsorted(frame["row"].to_numpy(), self._bounds).tolist()
         table = frame.to_arrow()
         groups: list[int | None] = []
-        with pq.ParquetWriter(path, table.schema, compression=COMPRESSION, use_dictionary=False, write_statistics=False) as out:
+        with pq.ParquetWriter(
+            path, table.schema, compression=COMPRESSION, use_dictionary=False, write_statistics=False
+        ) as out:
             written = 0
             for begin, end in pairwise(edges):
                 if begin == end:

@@ -41,8 +41,13 @@ for."""
 LEAST_OF_A_CLASS: Final = 50
 """On fewer of the rarer class in either slice a comparison says nothing."""
 
-MOST_ROWS: Final = 100_000
-"""Rows that are learnt from and judged on at the most: the order of algorithms shows on fewer than the shipped model needs."""
+MOST_LEARNT: Final = 30_000
+"""Rows of the commoner class that are learnt from at the most, and none of the rarer is left out: the order of algorithms shows
+on fewer rows than the shipped model needs, and it is the rare ones that show it. Simulated history, 74,000 learnt rows or 30,300:
+the same choice in 50 and in 14 processor seconds."""
+
+MOST_JUDGED: Final = 100_000
+"""Rows that are judged on at the most, drawn from all: thinning one class would change what is measured."""
 
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
@@ -174,18 +179,21 @@ def _cut(train: Rows, delay: timedelta) -> Cut:
 
 
 def _slices(train: Rows, cut: Cut, seed: int) -> tuple[Positions, Positions]:
-    """Return the positions of the rows to learn from and of those to judge on, at most `MOST_ROWS` of each."""
+    """Return the positions of the rows to learn from and of those to judge on, not more than are needed."""
     frame = train.frame
     # A try of a payment that was still under way when the other slice began would teach about it.
     early = (frame["started_at"] < cut.learnt_until) & (frame["settled_at"] < cut.judged_from)
     late = frame["started_at"] >= cut.judged_from
     chance = np.random.default_rng(seed)
 
-    def some(chosen: pl.Series) -> Positions:
-        rows: Positions = np.flatnonzero(chosen.to_numpy())
-        return rows if len(rows) <= MOST_ROWS else np.sort(chance.choice(rows, MOST_ROWS, replace=False))
+    def some(rows: Positions, most: int) -> Positions:
+        return rows if len(rows) <= most else chance.choice(rows, most, replace=False)
 
-    return some(early), some(late)
+    learnt, judged = np.flatnonzero(early.to_numpy()), np.flatnonzero(late.to_numpy())
+    labels = train.labels[learnt]
+    common = labels == (labels.sum() * 2 > len(labels))
+    thinned = np.concatenate([learnt[~common], some(learnt[common], MOST_LEARNT)])
+    return np.sort(thinned), np.sort(some(judged, MOST_JUDGED))
 
 
 def _case() -> pl.Expr:

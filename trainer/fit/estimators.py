@@ -208,9 +208,9 @@ def drawn(features: Floats) -> int:
     January, 51 of 117 vary, AUC 0.658 with the root and 0.663 to 0.670 with 1.6 to 3 times as many; Fraud Detection Handbook,
     two weeks, half of 92 vary, average precision 0.698 and 0.710 with the root, 0.709 and 0.720 with twice as many.
     """
-    count = features.shape[1]
+    count = int(features.shape[1])
     varying = int((features.min(axis=0) != features.max(axis=0)).sum())
-    return min(count, math.ceil(count**1.5 / max(varying, 1)))
+    return min(count, math.ceil(count * math.sqrt(count) / max(varying, 1)))
 
 
 def _ordered(forest: RandomForestClassifier) -> RandomForestClassifier:

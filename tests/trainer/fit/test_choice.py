@@ -143,11 +143,15 @@ def test_a_try_that_was_answered_after_the_later_slice_began_is_not_learnt_from(
 
 
 def test_more_rows_than_needed_are_thinned_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "MOST_ROWS", 900)
-    first, again = (choose("risk", checkered(8_000), timedelta(0), 3, ("boosted",)) for _ in range(2))
+    monkeypatch.setattr(choice, "MOST_LEARNT", 900)
+    monkeypatch.setattr(choice, "MOST_JUDGED", 1_200)
+    rows = checkered(8_000)
+    first, again = (choose("risk", rows, timedelta(0), 3, ("boosted",)) for _ in range(2))
     assert first == again
     assert first.selection is not None
-    assert (first.selection.learnt, first.selection.judged) == (900, 900)
+    # None of the rarer class is left out of what is learnt from.
+    assert first.selection.learnt == pytest.approx(900 + rows.labels[:4_000].sum(), abs=1)
+    assert first.selection.judged == 1_200
 
 
 def test_the_same_answers_lead_in_no_redrawn_slice_and_better_ones_in_all() -> None:
