@@ -20,7 +20,8 @@ from trainer.consistency.past import Asked
 from trainer.consistency.recompute import COLUMN, SPECS, Flags, Floats, Table, asked_of, specs_of, worlds
 
 DECAYED_TOLERANCE: Final = 1e-6
-"""Decayed sums are added up in another order: their rates agree so far, relative."""
+"""Decayed sums are added up in another order, and a store forgets an entity that was silent for its longest window: 20 or
+more half-lives, after which all it remembered would weigh less than this (`features.layout.HALF_LIVES`)."""
 
 
 class Difference(Record, frozen=True, kw_only=True):
@@ -101,7 +102,9 @@ def unequal(left: Floats, right: Floats) -> Flags:
     """Tell which values differ, bit by bit; decayed rates within `DECAYED_TOLERANCE`."""
     differs: Flags = np.ascontiguousarray(left).view(np.uint32) != np.ascontiguousarray(right).view(np.uint32)
     decayed = [column for column, spec in enumerate(SPECS) if spec.operation == "decayed"]
-    differs[:, decayed] &= ~np.isclose(left[:, decayed], right[:, decayed], rtol=DECAYED_TOLERANCE, atol=0.0)
+    differs[:, decayed] &= ~np.isclose(
+        left[:, decayed], right[:, decayed], rtol=DECAYED_TOLERANCE, atol=DECAYED_TOLERANCE
+    )
     return differs
 
 
