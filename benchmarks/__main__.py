@@ -5,6 +5,7 @@ from typing import Final
 COMMANDS: Final = (
     ("make bench", "the parts of the hot path in process, each beside its floor"),
     ("python -m benchmarks.load", "the service over HTTP on loopback, beside a bare ASGI app; --help for the options"),
+    ("python -m benchmarks.state_size", "how large online state is, for a population of cards in a real redis-server"),
     ("python -m benchmarks.floor", "that bare ASGI app alone, for a load generator of your own"),
     ("make demo", "simulate, train, serve and drive payments through it"),
 )

@@ -15,12 +15,13 @@ from contracts.base import Record
 from features.entity import KINDS
 from features.spec import FeatureSpec
 from trainer.consistency.frames import APPLIED
-from trainer.consistency.late import WRITE_US, suspects
+from trainer.consistency.late import MOST_UNDER_WAY, cuts, suspects
 from trainer.consistency.past import Asked
 from trainer.consistency.recompute import COLUMN, SPECS, Flags, Floats, Table, asked_of, specs_of, worlds
 
 DECAYED_TOLERANCE: Final = 1e-6
-"""Decayed sums are added up in another order: their rates agree so far, relative."""
+"""Decayed sums are added up in another order, and a store forgets an entity that was silent for its longest window: 20 or
+more half-lives, after which all it remembered would weigh less than this (`features.layout.HALF_LIVES`)."""
 
 
 class Difference(Record, frozen=True, kw_only=True):
@@ -92,8 +93,13 @@ def compare(asked: Sequence[Asked], questions: pl.DataFrame, history: pl.DataFra
         # What was there already and happened after cannot be computed by windows that end with the question.
         late[np.ix_(places[is_ahead], columns)] = True
         doubtful = rows.filter(pl.Series(wrong & is_late & ~is_ahead))
-        for apart in (0, WRITE_US):
-            late |= _explained(doubtful, history, kind, logged, apart)
+        moments = cuts(doubtful, history, kind)
+        many = np.array([len(found) > MOST_UNDER_WAY for found in moments], dtype=np.bool_)
+        late[np.ix_(doubtful["row"].to_numpy().astype(np.intp)[many], columns)] = True
+        for number in range(MOST_UNDER_WAY):
+            until = [found[number] if number < len(found) <= MOST_UNDER_WAY else None for found in moments]
+            told = doubtful.with_columns(pl.Series("read", until, dtype=pl.Int64)).drop_nulls("read")
+            late |= _explained(told, history, kind, logged)
     return Comparison(logged, table.values, table.known, differs, late & differs)
 
 
@@ -101,24 +107,16 @@ def unequal(left: Floats, right: Floats) -> Flags:
     """Tell which values differ, bit by bit; decayed rates within `DECAYED_TOLERANCE`."""
     differs: Flags = np.ascontiguousarray(left).view(np.uint32) != np.ascontiguousarray(right).view(np.uint32)
     decayed = [column for column, spec in enumerate(SPECS) if spec.operation == "decayed"]
-    differs[:, decayed] &= ~np.isclose(left[:, decayed], right[:, decayed], rtol=DECAYED_TOLERANCE, atol=0.0)
+    differs[:, decayed] &= ~np.isclose(
+        left[:, decayed], right[:, decayed], rtol=DECAYED_TOLERANCE, atol=DECAYED_TOLERANCE
+    )
     return differs
 
 
-def _explained(questions: pl.DataFrame, history: pl.DataFrame, kind: str, logged: Floats, apart: int) -> Flags:
-    """Tell which logged values are right for a store that had not been told of what came late.
-
-    Parameters
-    ----------
-    questions
-        Those that something came late for.
-    history, kind, logged
-        As in `compare`.
-    apart
-        An event had reached the store when so many microseconds lay between it and the reading.
-    """
+def _explained(questions: pl.DataFrame, history: pl.DataFrame, kind: str, logged: Floats) -> Flags:
+    """Tell which logged values are right for a store that had been told of nothing after a question's `read`."""
     table = Table(len(logged))
-    there = pl.col(APPLIED).is_null() | (pl.col(APPLIED) + apart <= pl.col("read"))
+    there = pl.col(APPLIED).is_null() | (pl.col(APPLIED) <= pl.col("read"))
     for found in worlds(questions, history, kind, there):
         table.take(found, specs_of(kind))
     explained: Flags = table.known & ~unequal(logged, table.values)

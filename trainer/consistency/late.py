@@ -16,8 +16,11 @@ from trainer.consistency.frames import APPLIED
 
 Flags = npt.NDArray[np.bool_]
 
-WRITE_US: Final = 10_000
-"""How long after an answer (or a report) its write may still be under way: the store's own time limit."""
+WRITE_US: Final = 250_000
+"""How long after an answer (or a report) its write may still be under way, behind those of a busy moment."""
+
+MOST_UNDER_WAY: Final = 32
+"""With more writes under way than this nobody can say which of them a question has seen."""
 
 _KEY: Final = "_key"
 _TIMES: Final = ("occurred_at", "settled_at", "chargeback_at")
@@ -70,3 +73,24 @@ def suspects(asked: pl.DataFrame, history: pl.DataFrame, kind: str) -> tuple[Fla
     late = was.sort("row").select((pl.col("_latest") + WRITE_US > pl.col("read")).fill_null(value=False))
     ahead = comes.sort("row").select((pl.col("_soonest") < pl.col("answered")).fill_null(value=False))
     return late.to_series().to_numpy(), ahead.to_series().to_numpy()
+
+
+def cuts(asked: pl.DataFrame, history: pl.DataFrame, kind: str) -> list[list[int]]:
+    """Return for each question the moments up to which its entity's events may have been in the store when it was read.
+
+    Writes reach the store in the order of their answers and reports, more or less: with n of them under way there are
+    n + 1 such moments.
+
+    Parameters
+    ----------
+    asked, history, kind
+        As in `suspects`.
+    """
+    events = history.filter(pl.col(APPLIED).is_not_null()).select(key(kind).alias(_KEY), APPLIED).drop_nulls()
+    of_key = {name: np.sort(found[APPLIED].to_numpy()) for (name,), found in events.group_by(_KEY)}
+    found = []
+    for name, read, answered in asked.select(key(kind).alias(_KEY), "read", "answered").iter_rows():
+        applied = of_key.get(name, np.empty(0, dtype=np.int64))
+        first, last = np.searchsorted(applied, (read - WRITE_US, answered))
+        found.append([read - WRITE_US - 1, *applied[first:last].tolist()])
+    return found

@@ -12,7 +12,7 @@ from features.layout import LAYOUTS
 from features.state import View
 from service.store import open_store
 from service.store.base import Item
-from service.store.bulk import put_many
+from service.store.bulk import fetch_many, put_many
 from service.store.memory import MemoryStore
 from tests.trainer.backfill.streams import dense, frame
 from trainer import history as canonical
@@ -64,6 +64,17 @@ def test_redis_holds_the_states_and_they_are_checked(
     assert "bit for bit" in said.out
     assert "states of card" in said.err
     assert not (folder.parent / "progress.json").exists()
+
+
+@pytest.mark.parametrize("where", ["cluster_url", "sentinel_url"])
+def test_clusters_and_sentinels_hold_them_as_well(
+    where: str, folder: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = request.getfixturevalue(where)
+    assert command(folder, url) == 0
+    assert "bit for bit" in capsys.readouterr().out
+    items = list(states(canonical.load(folder), NOW))
+    assert list(fetch_many(url, [(kind, key) for kind, key, _ in items])) == [blob for _, _, blob in items]
 
 
 def test_a_snapshot_keeps_what_it_held_and_gets_the_states(folder: Path) -> None:
