@@ -113,8 +113,8 @@ def _windows(
 def _merge(place: Range, selection: Selection, pieces: dict[str, pl.DataFrame | None]) -> pl.DataFrame:
     """Return one range of the result: what names an attempt, and its features in the order of the selection."""
     own = pl.scan_parquet(place.path).with_columns(at=pl.col("occurred_at").dt.timestamp("us"))
-    wanted = [*IDENTITY, *feature_columns(selection.own)]
-    frames = [request_features(own, selection.encodings, selection.own).select(wanted).collect()]
+    made = request_features(own, selection.encodings, selection.own).drop("row")
+    frames = pl.collect_all([own.select(IDENTITY), made])
     rows = pl.DataFrame({"row": pl.int_range(place.first, place.first + place.rows, dtype=pl.Int64, eager=True)})
     for kind, specs in selection.kinds.items():
         piece = pieces[kind]

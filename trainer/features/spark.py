@@ -227,16 +227,15 @@ def _own_columns(selection: Selection) -> list[str]:
 def _own(
     specs: tuple[FeatureSpec, ...], encodings: Encodings
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    wanted = ["row", *IDENTITY, *feature_columns(specs)]
-
     def computed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
             queries = frame.lazy().with_columns(at=pl.col("occurred_at").dt.timestamp("us"))
-            made = request_features(queries, encodings, specs).select(wanted).collect()
+            made = request_features(queries, encodings, specs).drop("row").collect()
+            whole = pl.concat([frame.select("row", *IDENTITY), made], how="horizontal")
             # Text as Spark reads it; Polars would hand over views.
-            yield from made.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+            yield from whole.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
 
     return computed
 
