@@ -27,9 +27,9 @@ def with_previous(events: pl.LazyFrame) -> pl.LazyFrame:
     Parameters
     ----------
     events
-        With `CODE`, `AT` and `MEMBER`, null where an event has none.
+        With `CODE`, `AT` and `MEMBER` (numbers below 2^32), null where an event has none.
     """
-    pair = pl.col(CODE).cast(pl.Int64) * _CODE + pl.col(MEMBER).rank("dense").cast(pl.Int64)
+    pair = pl.col(CODE).cast(pl.Int64) * _CODE + pl.col(MEMBER).cast(pl.Int64)
     with_member = (
         events.filter(pl.col(MEMBER).is_not_null())
         .with_columns(pair.alias("_pair"))

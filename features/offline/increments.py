@@ -17,6 +17,7 @@ AT: Final = "_at"
 RESULT: Final = "_code"
 MEMBER: Final = "_member"
 
+_AMOUNT: Final = MEASURES[AMOUNT]
 _COLUMNS: Final = {"decided_at": "occurred_at", "settled_at": "settled_at", "chargeback_at": "chargeback_at"}
 _ONE: Final = {"decided_at": "attempts", "settled_at": "results", "chargeback_at": "chargebacks"}
 
@@ -74,47 +75,66 @@ def increments(history: pl.LazyFrame, kind: str) -> pl.LazyFrame:
     distinct field, null for all else.
     """
     layout = LAYOUTS[kind]
-    measures = layout.measures if "declined" in layout.measures or not layout.streak else (*layout.measures, "declined")
-    rows = history.with_columns(key(kind).alias(KEY)).filter(pl.col(KEY).is_not_null())
-    parts = [
-        _known(rows, layout, measures, clock)
-        for clock in _COLUMNS
-        if any(CLOCKS[name] == clock for name in layout.measures)
-    ]
-    return pl.concat(parts)
+    member = pl.col(layout.distinct) if layout.distinct else pl.lit(None, dtype=pl.String)
+    rows = keyed(history, kind).with_columns(member.alias(MEMBER))
+    counts = [name for name in measures(layout) if name != _AMOUNT]
+    return added(rows, kind, KEY).with_columns(pl.col(counts).cast(pl.UInt32))
 
 
-def _known(rows: pl.LazyFrame, layout: Layout, measures: tuple[str, ...], clock: str) -> pl.LazyFrame:
+def keyed(history: pl.LazyFrame, kind: str) -> pl.LazyFrame:
+    """Return the attempts that name an entity of a kind, with its `KEY`."""
+    return history.with_columns(key(kind).alias(KEY)).filter(pl.col(KEY).is_not_null())
+
+
+def measures(layout: Layout) -> tuple[str, ...]:
+    """Return the measures of a layout, and `declined` where it keeps a streak of them."""
+    if layout.streak and "declined" not in layout.measures:
+        return (*layout.measures, "declined")
+    return layout.measures
+
+
+def added(rows: pl.LazyFrame, kind: str, by: str) -> pl.LazyFrame:
+    """Return the events of attempts, as `increments` does, but for the counts, which are UInt8.
+
+    Parameters
+    ----------
+    rows
+        The canonical history with a column `by` in place of the key, and `MEMBER`, of any type.
+    kind
+        One of `features.entity.KINDS`.
+    by
+        The column that stands for the key.
+    """
+    layout = LAYOUTS[kind]
+    clocks = {CLOCKS[name] for name in layout.measures}
+    return pl.concat([_known(rows, layout, clock, by) for clock in _COLUMNS if clock in clocks])
+
+
+def _known(rows: pl.LazyFrame, layout: Layout, clock: str, by: str) -> pl.LazyFrame:
     """Return what becomes known at one of the three moments of an attempt."""
     column = _COLUMNS[clock]
     code = result_code() if clock == "settled_at" else pl.lit(0, dtype=pl.UInt8)
-    member = pl.lit(None, dtype=pl.String)
-    if clock == "decided_at" and layout.distinct:
-        member = pl.col(layout.distinct)
+    # A condition that never holds, rather than a null, for it has the type of the column.
+    member = pl.when(pl.lit(clock == "decided_at")).then(pl.col(MEMBER))
     known = rows.filter(pl.col(column).is_not_null()).select(
-        pl.col(KEY),
-        pl.col(column).dt.timestamp("us").alias(AT),
-        "status",
-        "amount_minor",
-        code.alias(RESULT),
-        member.alias(MEMBER),
+        by, pl.col(column).dt.timestamp("us").alias(AT), "status", _AMOUNT, code.alias(RESULT), member.alias(MEMBER)
     )
-    adding = known.select(KEY, AT, *(_added(name, clock) for name in measures), RESULT, MEMBER)
+    adding = known.select(by, AT, *(_delta(name, clock) for name in measures(layout)), RESULT, MEMBER)
     if _ONE[clock] in layout.measures:
         return adding
     own = [pl.col(name) != 0 for name in layout.measures if CLOCKS[name] == clock]
     return adding.filter(pl.any_horizontal(own))
 
 
-def _added(name: str, clock: str) -> pl.Expr:
-    if name == MEASURES[AMOUNT]:
+def _delta(name: str, clock: str) -> pl.Expr:
+    if name == _AMOUNT:
         return (pl.col(name) if clock == "decided_at" else pl.lit(0)).cast(pl.Int64).alias(name)
     if CLOCKS[name] != clock:
-        added = pl.lit(0)
+        delta = pl.lit(0)
     elif name == _ONE[clock]:
-        added = pl.lit(1)
+        delta = pl.lit(1)
     elif name == "declined":
-        added = pl.col("status") == "declined"
+        delta = pl.col("status") == "declined"
     else:
-        added = pl.col(RESULT) == CODES[name]
-    return added.cast(pl.UInt32).alias(name)
+        delta = pl.col(RESULT) == CODES[name]
+    return delta.cast(pl.UInt8).alias(name)

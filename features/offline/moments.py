@@ -25,14 +25,17 @@ BLOCK: Final = 256
 """Half-lives over which decayed sums grow before they start anew: 2^256 is far inside what a float64 holds."""
 
 _TIME_BITS: Final = 56
+_RESULTS: Final = 8
 
 
-def place(code: pl.Expr, at: pl.Expr) -> pl.Expr:
-    """Return the place of a moment of an entity in the order of all: by the entity's code, then by time.
+def place(code: pl.Expr, at: pl.Expr, result: pl.Expr | None = None) -> pl.Expr:
+    """Return the place of an event among all: by its entity's code, by time, and by the code of a result.
 
-    Codes and times are whole numbers, times below 2^56 microseconds (the year 4253); the sum takes 128 bits.
+    The place of a moment is before every event of that moment. Codes of entities and times are whole numbers, times below 2^56
+    microseconds (the year 4253), codes of results below 2^3; the sum takes 128 bits.
     """
-    return code.cast(pl.Int128) * (1 << _TIME_BITS) + at.cast(pl.Int128)
+    moment = (code.cast(pl.Int128) * (1 << _TIME_BITS) + at.cast(pl.Int128)) * _RESULTS
+    return moment if result is None else moment + result.cast(pl.Int128)
 
 
 def moments(events: pl.LazyFrame, layout: Layout, wanted: Collection[str]) -> pl.LazyFrame:
@@ -47,11 +50,9 @@ def moments(events: pl.LazyFrame, layout: Layout, wanted: Collection[str]) -> pl
     wanted
         `EVENTS`, measures, ``first:<width>`` flags, and names of `LATEST`.
     """
-    # Of several at one moment the largest amount and the greatest code are the last, whatever the order of the rows.
-    tie = pl.col("amount_minor") if "last_amount" in wanted else pl.lit(0, dtype=pl.Int64)
-    needs_order = any(name in LATEST for name in wanted)
-    rows = events.with_columns(place(pl.col(CODE), pl.col(AT)).alias(PLACE))
-    rows = rows.sort(PLACE, tie + pl.col(RESULT).cast(pl.Int64)) if needs_order else rows.sort(PLACE)
+    rows = events.with_columns(place(pl.col(CODE), pl.col(AT), pl.col(RESULT)).alias(PLACE))
+    # Of several at one moment the greatest code and the largest amount are the last, whatever the order of the rows.
+    rows = rows.sort(PLACE, "amount_minor") if "last_amount" in wanted else rows.sort(PLACE)
     decayed = [name for name in wanted if name.startswith("decayed:")]
     columns = [_running(name) for name in sorted(set(wanted) - set(decayed))]
     if decayed:
@@ -71,7 +72,7 @@ LATEST: Final[dict[str, pl.Expr]] = {
     "last_approved": _last("approved", pl.col(AT)),
     "last_code": _last("results", pl.col(RESULT)),
     # Declines until the last approval, those of its own moment too: they come before it in the order of codes.
-    "cleared": _last("approved", pl.col("declined").cum_sum()),
+    "cleared": _last("approved", pl.col("declined").cast(pl.UInt32).cum_sum()),
     "decayed:approved": pl.col("approved"),
     "decayed:technical": pl.col("technical"),
 }
@@ -84,7 +85,8 @@ def _running(name: str) -> pl.Expr:
         return LATEST[name].alias(name)
     if name == EVENTS:
         return pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).alias(name)
-    return pl.col(name).cum_sum().alias(name)
+    running = pl.Int64 if name == "amount_minor" else pl.UInt32
+    return pl.col(name).cast(running).cum_sum().alias(name)
 
 
 def _with_decayed(rows: pl.LazyFrame, half_life: int, parts: Collection[str]) -> pl.LazyFrame:
@@ -119,4 +121,3 @@ def _with_decayed(rows: pl.LazyFrame, half_life: int, parts: Collection[str]) ->
         .alias(f"decayed:{part}")
         for part in parts
     )
-

@@ -12,7 +12,7 @@ import polars as pl
 from features.layout import LAYOUTS, Layout
 from features.offline import distinct
 from features.offline.expressions import Columns, before, columns, first, near, now, windowed
-from features.offline.increments import AT, KEY, MEMBER, increments, key
+from features.offline.increments import AT, KEY, MEMBER, added, increments, key, keyed
 from features.offline.moments import CODE, PLACE, moments, place
 from features.spec import FeatureSpec
 
@@ -47,8 +47,7 @@ def entity_features(
     layout = LAYOUTS[kind]
     needed = columns(specs)
     asked = queries.select(ROW, "at", _AMOUNT, key(kind).alias(KEY))
-    # Numbered in the order of the keys, so that the plan may compute them twice and get the same.
-    codes = asked.select(KEY).filter(pl.col(KEY).is_not_null()).unique().sort(KEY).with_row_index(CODE)
+    codes = _numbered(asked, KEY, CODE)
     known = asked.join(codes, on=KEY, how="inner").select(ROW, "at", _AMOUNT, CODE)
     known = known.with_columns(place(pl.col(CODE), pl.col("at")).alias(PLACE)).sort(PLACE)
     known = _with_state(known, _events(history, kind, codes, needed), layout, needed)
@@ -64,13 +63,24 @@ def _hop(layout: Layout, width: int) -> int:
     return next(ring.hop for ring in layout.rings if ring.reach >= width)
 
 
+def _numbered(values: pl.LazyFrame, column: str, number: str) -> pl.LazyFrame:
+    """Return the different values of a column, each with a number.
+
+    They are numbered in their own order, so that the plan may compute them twice and get the same.
+    """
+    return values.select(column).filter(pl.col(column).is_not_null()).unique().sort(column).with_row_index(number)
+
+
 def _events(history: pl.LazyFrame, kind: str, codes: pl.LazyFrame, needed: Columns) -> pl.LazyFrame:
     """Return the events of the entities that are asked about, with what distinct counts need of each."""
-    events = increments(history, kind).join(codes, on=KEY, how="inner").drop(KEY)
+    layout = LAYOUTS[kind]
+    rows = keyed(history, kind).join(codes, on=KEY, how="inner")
     if not needed.distinct:
-        return events.drop(MEMBER)
-    firsts = [distinct.first(width, _hop(LAYOUTS[kind], width)).alias(first(width)) for width in needed.distinct]
-    return distinct.with_previous(events).with_columns(firsts)
+        return added(rows.with_columns(pl.lit(None, dtype=pl.UInt32).alias(MEMBER)), kind, CODE)
+    assert layout.distinct is not None
+    rows = rows.join(_numbered(rows, layout.distinct, MEMBER), on=layout.distinct, how="left")
+    firsts = [distinct.first(width, _hop(layout, width)).alias(first(width)) for width in needed.distinct]
+    return distinct.with_previous(added(rows, kind, CODE)).with_columns(firsts)
 
 
 def _with_state(known: pl.LazyFrame, events: pl.LazyFrame, layout: Layout, needed: Columns) -> pl.LazyFrame:
