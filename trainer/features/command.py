@@ -123,13 +123,13 @@ def _on_spark(arguments: argparse.Namespace, selection: Selection) -> tuple[int,
 
     if spark.is_borrowed():
         with spark.session(arguments.master, None) as borrowed:
-            done = spark.compute(borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions)
+            done = spark.compute(borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions, own=False)
         return done.rows, _words(done)
     out = Path(arguments.out)
     with _writable(out), scratch(out / f".work-{os.getpid()}") as work:
         with spark.session(arguments.master, work) as own:
             done = spark.compute(
-                own, arguments.history, selection, str(work / "done"), partitions=arguments.partitions
+                own, arguments.history, selection, str(work / "done"), partitions=arguments.partitions, own=True
             )
         for file in sorted((work / "done").glob("*.parquet")):
             file.rename(out / file.name)

@@ -48,6 +48,8 @@ _LOCAL: Final = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.log.level": "ERROR",
+    # Instead of 200, which is for a cluster: 200 tasks a shuffle take minutes on two cores, however little is in them.
+    "spark.sql.shuffle.partitions": "8",
 }
 
 _SESSION: Final = {
@@ -99,7 +101,9 @@ def is_borrowed() -> bool:
     return GATEWAY in os.environ or SparkSession.getActiveSession() is not None
 
 
-def compute(spark: SparkSession, source: str, selection: Selection, out: str, *, partitions: int | None) -> Done:
+def compute(
+    spark: SparkSession, source: str, selection: Selection, out: str, *, partitions: int | None, own: bool
+) -> Done:
     """Write the features of every attempt of the history at `source` to `out`, which is not there yet.
 
     Parameters
@@ -112,6 +116,8 @@ def compute(spark: SparkSession, source: str, selection: Selection, out: str, *,
         Which features.
     partitions
         Into how many parts the rows of a kind of entity are divided; None takes one for every `ROWS`.
+    own
+        Whether the session was started for this alone: then its shuffles are made as wide as there are parts.
 
     Raises
     ------
@@ -127,9 +133,8 @@ def compute(spark: SparkSession, source: str, selection: Selection, out: str, *,
             attempts = numbered(history.select(*selection.columns))
             rows = attempts.count()
         parts = partitions or -(-rows // ROWS)
-        if not is_borrowed():
-            wide = max(parts, 2 * spark.sparkContext.defaultParallelism)
-            spark.conf.set("spark.sql.shuffle.partitions", str(wide))
+        if own:
+            spark.conf.set("spark.sql.shuffle.partitions", str(max(parts, spark.sparkContext.defaultParallelism)))
         result = attempts.select("row", *_own_columns(selection)).mapInArrow(
             _own(selection.own, selection.encodings), _schema(selection.own, identity=True)
         )
@@ -202,7 +207,7 @@ def _divided(spark: SparkSession, attempts: DataFrame, kind: str, parts: int) ->
     slot: Column = F.pmod(F.xxhash64(*names), F.lit(SLOTS)).cast("int")
     rows = attempts.select("row", *event_columns(kind), slot.alias("_slot")).dropna(subset=list(names))
     rows_of = np.zeros(SLOTS, dtype=np.int64)
-    for each in rows.groupBy("_slot").count().toLocalIterator():
+    for each in rows.groupBy("_slot").count().collect():
         rows_of[each["_slot"]] = each["count"]
     part_of = deal(rows_of, parts)
     most = int(np.bincount(part_of, weights=rows_of, minlength=parts).max())
