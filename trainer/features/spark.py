@@ -6,12 +6,11 @@ attempts by their number. This module loads PySpark; ``trainer.features.prerequi
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 from py4j.protocol import Py4JJavaError
@@ -29,9 +28,8 @@ from features.spec import FeatureSpec
 from trainer.errors import FeaturesError, HistoryError
 from trainer.features.partition import window_features
 from trainer.features.prerequisites import GATEWAY
-from trainer.features.ranges import SLOTS
 from trainer.features.selection import IDENTITY, ORDER, Selection, event_columns, feature_columns
-from trainer.features.single import ROWS, Done, deal
+from trainer.features.single import ROWS, Done
 from trainer.progress import step
 
 _TYPES: Final[dict[ColumnKind, str]] = {
@@ -76,7 +74,7 @@ def session(master: str | None, scratch: Path | None) -> Iterator[SparkSession]:
         # Workers must be of this environment, whatever "python3" is on PATH.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        options = dict(_LOCAL)
+        options = {**_LOCAL, "spark.driver.memory": f"{heap_mib()}m"}
         if scratch is not None:
             options |= {"spark.local.dir": str(scratch), "spark.sql.warehouse.dir": str(scratch / "warehouse")}
         builder = builder.master(master or "local[*]")
@@ -94,6 +92,12 @@ def session(master: str | None, scratch: Path | None) -> Iterator[SparkSession]:
                 spark.conf.set(name, old)
         else:
             spark.stop()
+
+
+def heap_mib() -> int:
+    """Return the memory for Java on this machine: a quarter of it, for Python computes beside it; 1 GiB at least."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1024, pages // (4 << 20))
 
 
 def is_borrowed() -> bool:
@@ -138,12 +142,12 @@ def compute(
         result = attempts.select("row", *_own_columns(selection)).mapInArrow(
             _own(selection.own, selection.encodings), _schema(selection.own, identity=True)
         )
-        largest = (0, "")
+        with step("count the attempts of each part"):
+            largest = fullest(attempts, selection.kinds, parts)
         for kind, specs in selection.kinds.items():
-            dealt, most = _divided(spark, attempts, kind, parts)
-            largest = max(largest, (most, kind))
-            computed = dealt.groupBy("_part").applyInArrow(_windows(kind, specs), _schema(specs))
-            result = result.join(computed, on="row", how="left")
+            events = attempts.select("row", *event_columns(kind), part(kind, parts).alias("_part"))
+            by_part = events.where("_part is not null").groupBy("_part")
+            result = result.join(by_part.applyInArrow(_windows(kind, specs), _schema(specs)), on="row", how="left")
         defaults = {spec.name: spec.default for spec in selection.specs}
         columns = [F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}") for name, value in defaults.items()]
         with step(f"compute and write {rows:,} attempts in {parts} parts of up to {largest[0]:,} ({largest[1]})"):
@@ -201,18 +205,25 @@ def numbered(history: DataFrame) -> DataFrame:
     return history.sort(*ORDER).withColumn("row", F.monotonically_increasing_id()).persist(StorageLevel.DISK_ONLY)
 
 
-def _divided(spark: SparkSession, attempts: DataFrame, kind: str, parts: int) -> tuple[DataFrame, int]:
-    """Return the rows that have such an entity with their part (`_part`), and how many the fullest part has."""
+def fullest(attempts: DataFrame, kinds: Iterable[str], parts: int) -> tuple[int, str]:
+    """Return how many rows the fullest part of all kinds has, and its kind: what memory a worker needs."""
+    each = F.array(*(F.struct(F.lit(kind).alias("kind"), part(kind, parts).alias("part")) for kind in kinds))
+    rows = attempts.select(F.explode(each).alias("of")).where("of.part is not null").groupBy("of").count()
+    most = rows.orderBy(F.desc("count"), "of").first()
+    return (0, "") if most is None else (int(most["count"]), str(most["of"]["kind"]))
+
+
+def part(kind: str, parts: int) -> Column:
+    """Return the part of a row by its key of this kind, null for a row without such an entity.
+
+    Keys are not dealt out by their rows, as on one machine: with thousands of parts few keys share one, and a key that is
+    too large is too large alone.
+    """
     names = FIELDS[kind]
-    slot: Column = F.pmod(F.xxhash64(*names), F.lit(SLOTS)).cast("int")
-    rows = attempts.select("row", *event_columns(kind), slot.alias("_slot")).dropna(subset=list(names))
-    rows_of = np.zeros(SLOTS, dtype=np.int64)
-    for each in rows.groupBy("_slot").count().collect():
-        rows_of[each["_slot"]] = each["count"]
-    part_of = deal(rows_of, parts)
-    most = int(np.bincount(part_of, weights=rows_of, minlength=parts).max())
-    of_slot = spark.createDataFrame(list(enumerate(part_of.tolist())), "_slot int, _part int")
-    return rows.join(F.broadcast(of_slot), on="_slot").drop("_slot"), most
+    there = F.lit(True)  # noqa: FBT003
+    for name in names:
+        there = there & F.col(name).isNotNull()
+    return F.when(there, F.pmod(F.xxhash64(*names), F.lit(parts)).cast("int"))
 
 
 def _windows(kind: str, specs: tuple[FeatureSpec, ...]) -> Callable[[pa.Table], pa.Table]:
