@@ -53,13 +53,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 3_000_000, 10_000_000], help="sizes to measure")
-    parser.add_argument("--out", type=Path, default=Path("var/scale"), help="where histories and features go (default: var/scale)")
-    parser.add_argument("--hot", type=float, default=0.0, help="share of all attempts that one merchant has on top (default: 0)")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[1_000_000, 3_000_000, 10_000_000], help="sizes to measure"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("var/scale"), help="where histories and features go (default: var/scale)"
+    )
+    parser.add_argument(
+        "--hot", type=float, default=0.0, help="share of all attempts that one merchant has on top (default: 0)"
+    )
     parser.add_argument("--engine", choices=("polars", "spark"), default="polars")
     parser.add_argument("--partitions", type=int, help="handed on to the command")
     parser.add_argument("--plot", type=Path, help="PNG file to draw time and memory into")
-    parser.add_argument("--keep", action="store_true", help="keep histories and features, and take histories that are there")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep histories and features, and take histories that are there"
+    )
     return parser.parse_args(argv)
 
 

@@ -29,7 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--history", metavar="DIR", help="folder of the canonical history (with Spark also a URL)")
     parser.add_argument("--out", metavar="DIR", help="new or empty folder for the features (with Spark also a URL)")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder of a bundle, for the features that are priors")
+    parser.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="folder of a bundle, for the features that are priors"
+    )
     parser.add_argument(
         "--engine", choices=("polars", "spark"), default="polars", help="one machine, or Spark (default: polars)"
     )
@@ -39,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="parts into which the attempts of a kind of entity are divided (default: one for each million attempts)",
     )
-    parser.add_argument("--master", metavar="URL", help="which Spark, when it is not spark-submit that starts this (default: local[*])")
+    parser.add_argument(
+        "--master", metavar="URL", help="which Spark, when it is not spark-submit that starts this (default: local[*])"
+    )
     parser.add_argument("--describe", action="store_true", help="print the catalog as a table")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the catalog to FILE as Markdown")
 
@@ -123,7 +127,9 @@ def _on_spark(arguments: argparse.Namespace, selection: Selection) -> tuple[int,
 
     if spark.is_borrowed():
         with spark.session(arguments.master, None) as borrowed:
-            done = spark.compute(borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions, own=False)
+            done = spark.compute(
+                borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions, own=False
+            )
         return done.rows, _words(done)
     out = Path(arguments.out)
     with _writable(out), scratch(out / f".work-{os.getpid()}") as work:

@@ -49,9 +49,7 @@ def table() -> str:
     """Return the catalog as lines of aligned columns, one feature a line."""
     rows = [_HEADS, *map(_cells, CATALOG)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([f"{len(CATALOG)} features, fingerprint {FINGERPRINT}", "", *lines])
 
 

@@ -29,7 +29,9 @@ def require_spark() -> None:
         When there is no PySpark, or no Java that is recent enough.
     """
     if importlib.util.find_spec("pyspark") is None:
-        msg = "the engine spark needs PySpark, which is an extra: pip install --require-hashes -r requirements/spark.txt"
+        msg = (
+            "the engine spark needs PySpark, which is an extra: pip install --require-hashes -r requirements/spark.txt"
+        )
         raise FeaturesError(msg)
     if GATEWAY in os.environ:
         return

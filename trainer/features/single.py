@@ -70,7 +70,9 @@ def compute(
         spilled[kind] = Sliced(work / f"{kind}-features", bounds)
         counts = np.bincount(dealt, weights=rows_of[kind], minlength=parts)
         largest = max(largest, (int(counts.max()), kind))
-        with step(f"{kind}: {len(specs)} features in {np.count_nonzero(counts)} parts of up to {int(counts.max()):,} attempts"):
+        with step(
+            f"{kind}: {len(specs)} features in {np.count_nonzero(counts)} parts of up to {int(counts.max()):,} attempts"
+        ):
             _windows(ranges, kind, specs, dealt, work / kind, spilled[kind])
     with step(f"write {len(ranges)} files"):
         for number, each in enumerate(ranges):

@@ -17,7 +17,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812  (as everybody calls it)
+from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType, LongType, StringType, StructField, StructType, TimestampType
 
 from contracts.history import COLUMNS, REQUIRED, STATUSES, ColumnKind
@@ -89,7 +89,7 @@ def session(master: str | None, scratch: Path | None) -> Iterator[SparkSession]:
     finally:
         if borrowed:
             for name, old in before.items():
-                spark.conf.set(name, old)
+                spark.conf.set(name, str(old))
         else:
             spark.stop()
 
@@ -149,7 +149,10 @@ def compute(
             by_part = events.where("_part is not null").groupBy("_part")
             result = result.join(by_part.applyInArrow(_windows(kind, specs), _schema(specs)), on="row", how="left")
         defaults = {spec.name: spec.default for spec in selection.specs}
-        columns = [F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}") for name, value in defaults.items()]
+        columns = [
+            F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}")
+            for name, value in defaults.items()
+        ]
         with step(f"compute and write {rows:,} attempts in {parts} parts of up to {largest[0]:,} ({largest[1]})"):
             result.sort("row").select(*IDENTITY, *columns).write.mode("errorifexists").parquet(out)
         attempts.unpersist()
@@ -184,7 +187,7 @@ def check(history: DataFrame, source: str) -> None:
         F.count("*").alias("rows"),
         *(F.sum(F.col(name).isNull().cast("bigint")).alias(name) for name in REQUIRED),
         strange.alias("strange"),
-    ).first()
+    ).collect()[0]
     if not found["rows"]:
         msg = f"expected a history with attempts, {source} has none"
         raise HistoryError(msg)
@@ -220,7 +223,7 @@ def part(kind: str, parts: int) -> Column:
     too large is too large alone.
     """
     names = FIELDS[kind]
-    there = F.lit(True)  # noqa: FBT003
+    there = F.lit(True)
     for name in names:
         there = there & F.col(name).isNotNull()
     return F.when(there, F.pmod(F.xxhash64(*names), F.lit(parts)).cast("int"))

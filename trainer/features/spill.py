@@ -42,6 +42,8 @@ def divide(frame: pl.LazyFrame, folder: Path, key: str) -> dict[int, list[Path]]
         mkdir=True,
         engine="streaming",
     )
+    if not folder.exists():
+        return {}
     values = sorted(int(made.name.partition("=")[2]) for made in folder.iterdir())
     return {value: sorted((folder / f"{key}={value}").iterdir()) for value in values}
 
@@ -69,7 +71,9 @@ class Sliced:
         edges = np.searchsorted(frame["row"].to_numpy(), self._bounds).tolist()
         table = frame.to_arrow()
         groups: list[int | None] = []
-        with pq.ParquetWriter(path, table.schema, compression=COMPRESSION, use_dictionary=False, write_statistics=False) as out:
+        with pq.ParquetWriter(
+            path, table.schema, compression=COMPRESSION, use_dictionary=False, write_statistics=False
+        ) as out:
             written = 0
             for begin, end in pairwise(edges):
                 if begin == end:
