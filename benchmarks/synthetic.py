@@ -20,11 +20,8 @@ CHUNK: Final = 1_000_000
 
 Ints = npt.NDArray[np.int64]
 
-_COUNTRIES: Final = tuple(
-    "DE FR ES IT NL BE AT PT PL CZ SE DK FI NO IE GB CH US CA MX BR AR CL CO PE JP KR CN HK SG IN AU NZ ZA NG KE EG TR AE IL".split(
-        " "
-    )
-)
+_CODES: Final = "DEFRESITNLBEATPTPLCZSEDKFINOIEGBCHUSCAMXBRARCLCOPEJPKRCNHKSGINAUNZZANGKEEGTRAEIL"
+_COUNTRIES: Final = tuple(_CODES[place : place + 2] for place in range(0, len(_CODES), 2))
 _NETWORKS: Final = ("visa", "mastercard", "amex", "discover")
 _PROCESSORS: Final = ("north", "south", "east", "west", "upper", "lower")
 _REFUSALS: Final = ("05", "51", "54", "14", "91", "65", "41", "1A")

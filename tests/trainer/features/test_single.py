@@ -1,13 +1,14 @@
 """The features of a history in parts, against the plan over the whole of it."""
 
 import errno
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.catalog import CATALOG
@@ -16,7 +17,7 @@ from trainer.__main__ import main
 from trainer.features import single
 from trainer.features.ranges import SLOTS
 from trainer.features.selection import select
-from trainer.features.spill import Sliced
+from trainer.features.spill import Sliced, scratch
 from trainer.history import scan
 
 Written = Callable[..., Path]
@@ -97,6 +98,7 @@ def test_a_failure_leaves_nothing_behind(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history"]
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     counts=st.dictionaries(st.integers(0, SLOTS - 1), st.integers(1, 10_000), max_size=60),
     parts=st.integers(1, 20),
@@ -119,3 +121,18 @@ def test_a_cut_is_read_back_from_all_files_in_order(tmp_path: Path) -> None:
     assert [None if frame is None else frame["row"].to_list() for frame in read] == [[0, 1, 3], [11, 12, 13], None]
     assert read[1] is not None
     assert read[1]["f:x"].to_list() == [11.0, 12.0, 13.0]
+
+
+def test_a_process_that_is_told_to_end_removes_what_it_spilled(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def be_told() -> None:
+        with scratch(tmp_path / "work") as folder:
+            (folder / "spilled").touch()
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        be_told()
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
