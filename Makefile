@@ -6,13 +6,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check schemas lock clean bench
+.PHONY: setup demo test test-spark check schemas lock clean bench
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup   makes the environment in .venv"
 	@echo "make demo    simulate, train, serve, drive payments through it (ONCE=1 exits afterwards)"
 	@echo "make test    install and run every check and every test (about 5 minutes)"
+	@echo "make test-spark   install PySpark too and hold its features to the single machine's (needs Java 17)"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make bench   the micro-benchmarks of the hot path"
 
@@ -37,6 +38,11 @@ test: check
 	@sh tests/need_redis.sh
 	@$(PY) -m pytest
 
+test-spark: setup
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/spark.txt
+	@$(PY) -c "from trainer.features.prerequisites import require_spark; require_spark()"
+	@$(PY) -m pytest tests/trainer/features/test_spark.py
+
 demo: setup
 	@$(PY) -m benchmarks.demo $(if $(ONCE),--once,)
 
@@ -48,9 +54,9 @@ schemas: setup
 
 # The pins: made again with uv, without any index line.
 lock:
-	@for s in service trainer dev; do \
+	@for s in service trainer dev spark; do \
 	  (cd requirements && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	   --python-version 3.11 $$s.in -o $$s.txt) || exit 1; done
+	   --python-version 3.11 $$s.in $$(test $$s = spark && echo -c trainer.txt) -o $$s.txt) || exit 1; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

@@ -20,9 +20,8 @@ CHUNK: Final = 1_000_000
 
 Ints = npt.NDArray[np.int64]
 
-_COUNTRIES: Final = (
-    "DE FR ES IT NL BE AT PT PL CZ SE DK FI NO IE GB CH US CA MX BR AR CL CO PE JP KR CN HK SG IN AU NZ ZA NG KE EG TR AE IL"
-).split()
+_CODES: Final = "DEFRESITNLBEATPTPLCZSEDKFINOIEGBCHUSCAMXBRARCLCOPEJPKRCNHKSGINAUNZZANGKEEGTRAEIL"
+_COUNTRIES: Final = tuple(_CODES[place : place + 2] for place in range(0, len(_CODES), 2))
 _NETWORKS: Final = ("visa", "mastercard", "amex", "discover")
 _PROCESSORS: Final = ("north", "south", "east", "west", "upper", "lower")
 _REFUSALS: Final = ("05", "51", "54", "14", "91", "65", "41", "1A")
@@ -40,19 +39,25 @@ class Shape(NamedTuple):
 def write(folder: Path, rows: int, *, hot: float = 0.0, seed: int = 11) -> None:
     """Write a canonical history of `rows` attempts over `DAYS` days, one file for each `CHUNK` of them, in order of time."""
     folder.mkdir(parents=True)
-    shape = Shape(cards=max(rows // 8, 1), hot=hot)
     for number, first in enumerate(range(0, rows, CHUNK)):
-        size = min(CHUNK, rows - first)
-        span = DAYS * DAY
-        begin, end = (START + span * place // rows for place in (first, first + size))
-        draw = np.random.default_rng([seed, number])
-        _chunk(draw, shape, first, size, begin, end).write_parquet(folder / f"history-{number:05}.parquet", compression="lz4")
+        frame = attempts(rows, hot=hot, seed=seed, chunk=number)
+        frame.write_parquet(folder / f"history-{first // CHUNK:05}.parquet", compression="lz4")
+
+
+def attempts(rows: int, *, hot: float = 0.0, seed: int = 11, chunk: int = 0) -> pl.DataFrame:
+    """Return one chunk of a canonical history of `rows` attempts."""
+    shape = Shape(cards=max(rows // 8, 1), hot=hot)
+    first = chunk * CHUNK
+    size = min(CHUNK, rows - first)
+    begin, end = (START + DAYS * DAY * place // rows for place in (first, first + size))
+    return _chunk(np.random.default_rng([seed, chunk]), shape, first, size, begin, end)
 
 
 def _zipf(draw: np.random.Generator, of: int, size: int) -> Ints:
     """Return ranks from 0, the k-th with a probability of 1 / (k + 1) over the sum of all (Zipf's law, exponent 1)."""
     bounds = np.cumsum(1.0 / np.arange(1, of + 1))
-    return np.searchsorted(bounds, draw.random(size) * bounds[-1]).astype(np.int64)
+    ranks: Ints = np.searchsorted(bounds, draw.random(size) * bounds[-1]).astype(np.int64)
+    return ranks
 
 
 def _text(prefix: str, numbers: Ints, digits: int) -> pl.Expr:

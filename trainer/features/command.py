@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--partitions",
         type=_parts,
         metavar="N",
-        help="parts into which the attempts of a kind of entity are divided (default: one for each million attempts)",
+        help="parts into which the attempts of a kind of entity are divided (default: one for each 250,000 attempts, with Spark for each million)",
     )
     parser.add_argument(
         "--master", metavar="URL", help="which Spark, when it is not spark-submit that starts this (default: local[*])"
@@ -127,12 +127,16 @@ def _on_spark(arguments: argparse.Namespace, selection: Selection) -> tuple[int,
 
     if spark.is_borrowed():
         with spark.session(arguments.master, None) as borrowed:
-            done = spark.compute(borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions)
+            done = spark.compute(
+                borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions, own=False
+            )
         return done.rows, _words(done)
     out = Path(arguments.out)
     with _writable(out), scratch(out / f".work-{os.getpid()}") as work:
         with spark.session(arguments.master, work) as own:
-            done = spark.compute(own, arguments.history, selection, str(work / "done"), partitions=arguments.partitions)
+            done = spark.compute(
+                own, arguments.history, selection, str(work / "done"), partitions=arguments.partitions, own=True
+            )
         for file in sorted((work / "done").glob("*.parquet")):
             file.rename(out / file.name)
     return done.rows, _words(done)

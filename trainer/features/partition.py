@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from features.offline.plan import entity_features
+from features.offline.windows import entity_features
 from features.spec import FeatureSpec
 
 
@@ -30,4 +30,4 @@ def window_features(attempts: pl.DataFrame, kind: str, specs: Sequence[FeatureSp
     """
     history = attempts.lazy()
     queries = history.with_columns(at=pl.col("occurred_at").dt.timestamp("us"))
-    return entity_features(queries, history, kind, specs).collect(engine="streaming").sort("row")
+    return entity_features(queries, history, kind, specs).collect(engine="in-memory").sort("row")

@@ -6,19 +6,18 @@ attempts by their number. This module loads PySpark; ``trainer.features.prerequi
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812  (as everybody calls it)
+from pyspark.sql import functions as F
 from pyspark.sql.types import FloatType, LongType, StringType, StructField, StructType, TimestampType
 
 from contracts.history import COLUMNS, REQUIRED, STATUSES, ColumnKind
@@ -29,9 +28,8 @@ from features.spec import FeatureSpec
 from trainer.errors import FeaturesError, HistoryError
 from trainer.features.partition import window_features
 from trainer.features.prerequisites import GATEWAY
-from trainer.features.ranges import SLOTS
 from trainer.features.selection import IDENTITY, ORDER, Selection, event_columns, feature_columns
-from trainer.features.single import ROWS, Done, deal
+from trainer.features.single import ROWS, Done
 from trainer.progress import step
 
 _TYPES: Final[dict[ColumnKind, str]] = {
@@ -48,6 +46,8 @@ _LOCAL: Final = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.log.level": "ERROR",
+    # Instead of 200, which is for a cluster: 200 tasks a shuffle take minutes on two cores, however little is in them.
+    "spark.sql.shuffle.partitions": "8",
 }
 
 _SESSION: Final = {
@@ -74,7 +74,7 @@ def session(master: str | None, scratch: Path | None) -> Iterator[SparkSession]:
         # Workers must be of this environment, whatever "python3" is on PATH.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        options = dict(_LOCAL)
+        options = {**_LOCAL, "spark.driver.memory": f"{heap_mib()}m"}
         if scratch is not None:
             options |= {"spark.local.dir": str(scratch), "spark.sql.warehouse.dir": str(scratch / "warehouse")}
         builder = builder.master(master or "local[*]")
@@ -89,9 +89,15 @@ def session(master: str | None, scratch: Path | None) -> Iterator[SparkSession]:
     finally:
         if borrowed:
             for name, old in before.items():
-                spark.conf.set(name, old)
+                spark.conf.set(name, str(old))
         else:
             spark.stop()
+
+
+def heap_mib() -> int:
+    """Return the memory for Java on this machine: a quarter of it, for Python computes beside it; 1 GiB at least."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1024, pages // (4 << 20))
 
 
 def is_borrowed() -> bool:
@@ -99,7 +105,9 @@ def is_borrowed() -> bool:
     return GATEWAY in os.environ or SparkSession.getActiveSession() is not None
 
 
-def compute(spark: SparkSession, source: str, selection: Selection, out: str, *, partitions: int | None) -> Done:
+def compute(
+    spark: SparkSession, source: str, selection: Selection, out: str, *, partitions: int | None, own: bool
+) -> Done:
     """Write the features of every attempt of the history at `source` to `out`, which is not there yet.
 
     Parameters
@@ -112,6 +120,8 @@ def compute(spark: SparkSession, source: str, selection: Selection, out: str, *,
         Which features.
     partitions
         Into how many parts the rows of a kind of entity are divided; None takes one for every `ROWS`.
+    own
+        Whether the session was started for this alone: then its shuffles are made as wide as there are parts.
 
     Raises
     ------
@@ -127,18 +137,17 @@ def compute(spark: SparkSession, source: str, selection: Selection, out: str, *,
             attempts = numbered(history.select(*selection.columns))
             rows = attempts.count()
         parts = partitions or -(-rows // ROWS)
-        if not is_borrowed():
-            wide = max(parts, 2 * spark.sparkContext.defaultParallelism)
-            spark.conf.set("spark.sql.shuffle.partitions", str(wide))
+        if own:
+            spark.conf.set("spark.sql.shuffle.partitions", str(max(parts, spark.sparkContext.defaultParallelism)))
         result = attempts.select("row", *_own_columns(selection)).mapInArrow(
             _own(selection.own, selection.encodings), _schema(selection.own, identity=True)
         )
-        largest = (0, "")
+        with step("count the attempts of each part"):
+            largest = fullest(attempts, selection.kinds, parts)
         for kind, specs in selection.kinds.items():
-            dealt, most = _divided(spark, attempts, kind, parts)
-            largest = max(largest, (most, kind))
-            computed = dealt.groupBy("_part").applyInArrow(_windows(kind, specs), _schema(specs))
-            result = result.join(computed, on="row", how="left")
+            events = attempts.select("row", *event_columns(kind), part(kind, parts).alias("_part"))
+            by_part = events.where("_part is not null").groupBy("_part")
+            result = result.join(by_part.applyInArrow(_windows(kind, specs), _schema(specs)), on="row", how="left")
         defaults = {spec.name: spec.default for spec in selection.specs}
         columns = [
             F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}")
@@ -178,7 +187,7 @@ def check(history: DataFrame, source: str) -> None:
         F.count("*").alias("rows"),
         *(F.sum(F.col(name).isNull().cast("bigint")).alias(name) for name in REQUIRED),
         strange.alias("strange"),
-    ).first()
+    ).collect()[0]
     if not found["rows"]:
         msg = f"expected a history with attempts, {source} has none"
         raise HistoryError(msg)
@@ -199,18 +208,25 @@ def numbered(history: DataFrame) -> DataFrame:
     return history.sort(*ORDER).withColumn("row", F.monotonically_increasing_id()).persist(StorageLevel.DISK_ONLY)
 
 
-def _divided(spark: SparkSession, attempts: DataFrame, kind: str, parts: int) -> tuple[DataFrame, int]:
-    """Return the rows that have such an entity with their part (`_part`), and how many the fullest part has."""
+def fullest(attempts: DataFrame, kinds: Iterable[str], parts: int) -> tuple[int, str]:
+    """Return how many rows the fullest part of all kinds has, and its kind: what memory a worker needs."""
+    each = F.array(*(F.struct(F.lit(kind).alias("kind"), part(kind, parts).alias("part")) for kind in kinds))
+    rows = attempts.select(F.explode(each).alias("of")).where("of.part is not null").groupBy("of").count()
+    most = rows.orderBy(F.desc("count"), "of").first()
+    return (0, "") if most is None else (int(most["count"]), str(most["of"]["kind"]))
+
+
+def part(kind: str, parts: int) -> Column:
+    """Return the part of a row by its key of this kind, null for a row without such an entity.
+
+    Keys are not dealt out by their rows, as on one machine: with thousands of parts few keys share one, and a key that is
+    too large is too large alone.
+    """
     names = FIELDS[kind]
-    slot: Column = F.pmod(F.xxhash64(*names), F.lit(SLOTS)).cast("int")
-    rows = attempts.select("row", *event_columns(kind), slot.alias("_slot")).dropna(subset=list(names))
-    rows_of = np.zeros(SLOTS, dtype=np.int64)
-    for each in rows.groupBy("_slot").count().toLocalIterator():
-        rows_of[each["_slot"]] = each["count"]
-    part_of = deal(rows_of, parts)
-    most = int(np.bincount(part_of, weights=rows_of, minlength=parts).max())
-    of_slot = spark.createDataFrame(list(enumerate(part_of.tolist())), "_slot int, _part int")
-    return rows.join(F.broadcast(of_slot), on="_slot").drop("_slot"), most
+    there = F.lit(True)
+    for name in names:
+        there = there & F.col(name).isNotNull()
+    return F.when(there, F.pmod(F.xxhash64(*names), F.lit(parts)).cast("int"))
 
 
 def _windows(kind: str, specs: tuple[FeatureSpec, ...]) -> Callable[[pa.Table], pa.Table]:
@@ -230,16 +246,15 @@ def _own_columns(selection: Selection) -> list[str]:
 def _own(
     specs: tuple[FeatureSpec, ...], encodings: Encodings
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    wanted = ["row", *IDENTITY, *feature_columns(specs)]
-
     def computed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)
             queries = frame.lazy().with_columns(at=pl.col("occurred_at").dt.timestamp("us"))
-            made = request_features(queries, encodings, specs).select(wanted).collect()
+            made = request_features(queries, encodings, specs).drop("row").collect()
+            whole = pl.concat([frame.select("row", *IDENTITY), made], how="horizontal")
             # Text as Spark reads it; Polars would hand over views.
-            yield from made.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+            yield from whole.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
 
     return computed
 

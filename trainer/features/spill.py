@@ -5,6 +5,8 @@ This module must not know what is in the files.
 
 import contextlib
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +23,20 @@ COMPRESSION: Final[Literal["lz4"]] = "lz4"
 
 @contextlib.contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """Make a folder, and remove it with all that is in it, whatever happens."""
+    """Make a folder, and remove it with all that is in it, whatever happens; a polite end (SIGTERM) too."""
     folder.mkdir(parents=True)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _leave) if is_main else None
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def divide(frame: pl.LazyFrame, folder: Path, key: str) -> dict[int, list[Path]]:
@@ -42,6 +52,8 @@ def divide(frame: pl.LazyFrame, folder: Path, key: str) -> dict[int, list[Path]]
         mkdir=True,
         engine="streaming",
     )
+    if not folder.exists():
+        return {}
     values = sorted(int(made.name.partition("=")[2]) for made in folder.iterdir())
     return {value: sorted((folder / f"{key}={value}").iterdir()) for value in values}
 
