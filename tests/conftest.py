@@ -145,3 +145,17 @@ def bundle_shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from benchmarks.material import make_shelf
 
     return make_shelf(tmp_path_factory.mktemp("bundles"), payments=20_000, max_rows=8_000)
+
+
+URLS = {"redis": "redis_url", "tls": "tls_url", "cluster": "cluster_url", "sentinel": "sentinel_url"}
+STORES = ["memory", "snapshot", "redis", "unix", "tls", "cluster", "sentinel"]
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "unix":
+        request.getfixturevalue("redis_url")
+        return f"unix://{request.getfixturevalue('redis_process').folder}/socket?db=0"
+    if request.param in URLS:
+        return str(request.getfixturevalue(URLS[request.param]))
+    return "memory://" if request.param == "memory" else f"memory://{tmp_path}/state"

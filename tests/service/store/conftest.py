@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -30,20 +29,6 @@ async def act(url: str, story: Story, timeout_ms: float = 5000) -> None:
     finally:
         await store.close()
         await store.close()
-
-
-URLS = {"redis": "redis_url", "tls": "tls_url", "cluster": "cluster_url", "sentinel": "sentinel_url"}
-STORES = ["memory", "snapshot", "redis", "unix", "tls", "cluster", "sentinel"]
-
-
-@pytest.fixture(params=STORES)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "unix":
-        request.getfixturevalue("redis_url")
-        return f"unix://{request.getfixturevalue('redis_process').folder}/socket?db=0"
-    if request.param in URLS:
-        return str(request.getfixturevalue(URLS[request.param]))
-    return "memory://" if request.param == "memory" else f"memory://{tmp_path}/state"
 
 
 @pytest.fixture
