@@ -39,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--partitions",
         type=_parts,
         metavar="N",
-        help="parts into which the attempts of a kind of entity are divided (default: one for each 250,000 attempts, with Spark for each million)",
+        help="parts into which the attempts of a kind of entity are divided "
+        "(default: one for each 250,000 attempts, with Spark for each million)",
     )
     parser.add_argument(
         "--master", metavar="URL", help="which Spark, when it is not spark-submit that starts this (default: local[*])"
