@@ -78,6 +78,46 @@ class PolicyValue(Record, frozen=True, kw_only=True):
     reading: str
 
 
+class Candidate(Record, frozen=True, kw_only=True):
+    """One algorithm that was tried: its figure on the later slice, and how sure it is to be above the champion's.
+
+    `lead` is the difference to the champion with its 95 % interval, `sure` the share of redrawn slices in which it was above
+    zero; the champion has neither.
+    """
+
+    algorithm: str
+    figure: Metric
+    lead: Metric | None = None
+    sure: float | None = None
+
+
+class Selection(Record, frozen=True, kw_only=True):
+    """Why a model is the algorithm it is: champion and challengers, judged on a later slice of the training window.
+
+    Attributes
+    ----------
+    reading
+        What was chosen and why, in one sentence.
+    measure
+        What was compared, higher is better.
+    learnt, learnt_until
+        Rows that the candidates learnt from, and the moment before which those lie.
+    judged, positives, judged_from
+        Rows they were compared on, how many of them are positive, and from when on those lie.
+    candidates
+        The champion first; empty when there was not enough to compare on.
+    """
+
+    reading: str
+    measure: str
+    learnt: int = 0
+    judged: int = 0
+    positives: int = 0
+    learnt_until: datetime | None = None
+    judged_from: datetime | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+
 class ModelEntry(Record, frozen=True, kw_only=True):
     """One of the four models; untrained it has no file, `prior` answers and `untrained_because` says why."""
 
@@ -92,6 +132,7 @@ class ModelEntry(Record, frozen=True, kw_only=True):
     evaluation: Evaluation | None = None
     baselines: dict[str, Evaluation] = msgspec.field(default_factory=dict)
     policy_value: PolicyValue | None = None
+    selection: Selection | None = None
     untrained_because: str | None = None
 
 

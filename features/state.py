@@ -15,7 +15,8 @@ from features.layout import AMOUNT, INDEX, MOST_ROWS, VERSION, WORD, Layout
 Trouble = Literal["version", "corrupt"]
 
 _MEMBER: Final = struct.Struct("<Ii")
-_TIME: Final = struct.Struct("<q")
+_TILE: Final = struct.Struct("<i")
+_COUNTS: Final = struct.Struct("<6sHBB")
 _NONE: Final = (0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
 _APPROVED: Final = CODES["approved"]
 _TECHNICAL: Final = CODES["technical"]
@@ -35,8 +36,8 @@ class View:
         Microseconds, minor units and one of `features.increment.CODES`; 0 for never.
     decayed
         Decayed sums of results, approved and technical as of `last_result`.
-    tiles, rows
-        Tiles in units of the finest hop, ascending, and the sums before each.
+    newest
+        The newest tile; None without any.
     members
         (member, last seen tile), by tile and member, greatest first.
     streak
@@ -44,6 +45,10 @@ class View:
     """
 
     __slots__ = (
+        "_count",
+        "_raw",
+        "_rows",
+        "_tiles",
         "decayed",
         "last_amount",
         "last_approved",
@@ -52,41 +57,78 @@ class View:
         "last_result",
         "layout",
         "members",
-        "rows",
+        "newest",
         "streak",
         "sums",
-        "tiles",
     )
 
     def __init__(self, layout: Layout, blob: bytes | None = None) -> None:
         self.layout = layout
         words = layout.words
-        self.tiles: list[int] = []
-        self.rows: list[Row] = []
+        self._tiles: list[int] | None = None
+        self._rows: list[Row] | None = None
         self.members: list[tuple[int, int]] = []
         self.streak: list[int] = []
+        self.newest: int | None = None
         if blob is None:
+            self._count, self._raw = 0, b""
             self.sums: Row = (0,) * words
             fixed: Sequence[float] = _NONE
         else:
             _, count, members, streak, *rest = layout.head.unpack_from(blob)
             self.sums, fixed = tuple(rest[:words]), rest[words:]
-            offset = layout.head_size
-            self.tiles = list(struct.unpack_from(f"<{count}i", blob, offset))
-            offset += 4 * count
-            self.rows = [layout.row.unpack_from(blob, offset + place * 4 * words) for place in range(count)]
-            offset += 4 * words * count
-            self.members = [_MEMBER.unpack_from(blob, offset + 8 * place) for place in range(members)]
-            self.streak = list(struct.unpack_from(f"<{streak}q", blob, offset + 8 * members))
+            end = layout.head_size + count * (4 + 4 * words)
+            # Tiles and rows are taken apart when they are asked for: an event in the newest tile leaves them alone.
+            self._count, self._raw = count, blob[layout.head_size : end]
+            if count:
+                (self.newest,) = _TILE.unpack_from(blob, layout.head_size + 4 * count - 4)
+            if members:
+                self.members = [_MEMBER.unpack_from(blob, end + 8 * place) for place in range(members)]
+            if streak:
+                self.streak = list(struct.unpack_from(f"<{streak}q", blob, end + 8 * members))
         self.last_attempt, self.last_amount, self.last_result, self.last_approved, self.last_code = map(int, fixed[:5])
         self.decayed: tuple[float, ...] = tuple(fixed[5:])
 
+    @property
+    def tiles(self) -> list[int]:
+        """Tiles in units of the finest hop, ascending."""
+        if self._tiles is None:
+            self._tiles = list(struct.unpack_from(f"<{self._count}i", self._raw))
+        return self._tiles
+
+    @property
+    def rows(self) -> list[Row]:
+        """The sums before each tile."""
+        if self._rows is None:
+            raw = self._raw[4 * self._count :]
+            self._rows = list(self.layout.row.iter_unpack(raw)) if raw else []
+        return self._rows
+
+    def append(self, tile: int) -> None:
+        """Begin a tile later than all others, and drop the rows that no ring keeps any more."""
+        tiles = self.tiles
+        tiles.append(tile)
+        kept = _kept(self.layout, tiles)
+        size = 4 * self.layout.words
+        raw = self._raw[4 * self._count :] + self.layout.row.pack(*self.sums)
+        if len(kept) < len(tiles):
+            raw = b"".join([raw[size * place : size * place + size] for place in kept])
+            self._tiles = tiles = [tiles[place] for place in kept]
+        self._count = len(tiles)
+        self._raw = struct.pack(f"<{len(tiles)}i", *tiles) + raw
+        self._rows, self.newest = None, tile
+
+    def replace(self, tiles: list[int], rows: list[Row]) -> None:
+        """Put other tiles and rows in place of those that are there."""
+        self._tiles, self._rows, self._count = tiles, rows, len(tiles)
+        self._raw = struct.pack(f"<{len(tiles)}i", *tiles) + b"".join([self.layout.row.pack(*row) for row in rows])
+        self.newest = tiles[-1] if tiles else None
+
     def packed(self) -> bytes:
         """Return the blob."""
-        layout = self.layout
-        head = layout.head.pack(
-            layout.mark,
-            len(self.tiles),
+        head = self.layout.head.pack(
+            self.layout.mark,
+            self._count,
             len(self.members),
             len(self.streak),
             *self.sums,
@@ -97,15 +139,12 @@ class View:
             self.last_code,
             *self.decayed,
         )
-        return b"".join(
-            (
-                head,
-                struct.pack(f"<{len(self.tiles)}i", *self.tiles),
-                *[layout.row.pack(*row) for row in self.rows],
-                *[_MEMBER.pack(*entry) for entry in self.members],
-                *[_TIME.pack(at) for at in self.streak],
-            )
-        )
+        blob = head + self._raw
+        if self.members:
+            blob += b"".join([_MEMBER.pack(*entry) for entry in self.members])
+        if self.streak:
+            blob += struct.pack(f"<{len(self.streak)}q", *self.streak)
+        return blob
 
     def start(self, width: int, hop: int, now: int) -> int:
         """Return the first tile of the window [floor((now - width) / hop) * hop, now), all in microseconds."""
@@ -138,7 +177,7 @@ def trouble(layout: Layout, blob: bytes) -> Trouble | None:
         return "version" if len(blob) >= 6 and 0 < blob[0] <= VERSION else "corrupt"
     if len(blob) < layout.head_size:
         return "corrupt"
-    _, rows, members, streak, *_ = layout.head.unpack_from(blob)
+    _, rows, members, streak = _COUNTS.unpack_from(blob)
     whole = len(blob) == layout.size(rows, members, streak)
     # More than a layout keeps is no state of ours, whatever its length.
     sane = rows <= MOST_ROWS and members <= layout.members and streak <= layout.streak
@@ -195,17 +234,21 @@ def _plus(layout: Layout, row: Row, words: Row) -> Row:
 
 def _add_row(view: View, tile: int, words: Row) -> None:
     """Make room for an event of `tile` among the rows, and add it to those it comes before."""
+    if tile == view.newest:
+        return
+    if view.newest is None or tile > view.newest:
+        view.append(tile)
+        return
     tiles, rows, layout = view.tiles, view.rows, view.layout
     place = bisect_left(tiles, tile)
-    if place == len(tiles) or tiles[place] != tile:
-        rows.insert(place, rows[place] if place < len(rows) else view.sums)
+    if tiles[place] != tile:
+        rows.insert(place, rows[place])
         tiles.insert(place, tile)
     # What comes late was not there when the later tiles began; from now on it was.
     for later in range(place + 1, len(rows)):
         rows[later] = _plus(layout, rows[later], words)
     kept = _kept(layout, tiles)
-    view.tiles = [tiles[at] for at in kept]
-    view.rows = [rows[at] for at in kept]
+    view.replace([tiles[at] for at in kept], [rows[at] for at in kept])
 
 
 def _kept(layout: Layout, tiles: list[int]) -> list[int]:
@@ -298,18 +341,20 @@ def without(
         What a distinct count remembered of it, and the tile in which that was seen last before (None: never).
     """
     view = readable(layout, blob)
-    if view is None or not layout.takes(increment.deltas) or not view.tiles:
+    if view is None or not layout.takes(increment.deltas) or view.newest is None:
         return blob
     tile = increment.at // layout.hop
     words = layout.packed(increment.deltas)
     view.sums = _minus(layout, view.sums, words)
-    position = bisect_left(view.tiles, tile)
-    for later in range(position + 1, len(view.rows)):
-        view.rows[later] = _minus(layout, view.rows[later], words)
-    alone = position < len(view.tiles) and view.tiles[position] == tile
-    if alone and view.rows[position] == (view.rows[position + 1] if position + 1 < len(view.rows) else view.sums):
+    tiles, rows = list(view.tiles), list(view.rows)
+    position = bisect_left(tiles, tile)
+    for later in range(position + 1, len(rows)):
+        rows[later] = _minus(layout, rows[later], words)
+    its_own = position < len(tiles) and tiles[position] == tile
+    if its_own and rows[position] == (rows[position + 1] if position + 1 < len(rows) else view.sums):
         # Nothing else came in its tile.
-        del view.tiles[position], view.rows[position]
+        del tiles[position], rows[position]
+    view.replace(tiles, rows)
     if view.last_attempt == increment.at:
         view.last_attempt, view.last_amount = last
     if member is not None:

@@ -94,7 +94,7 @@ def store_scheme(url: str) -> str | None:
     ValueError
         For a URL that cannot be read; its message may repeat parts of it.
     """
-    parts = urlsplit(url)
+    parts = store_parts(url)
     if parts.scheme == "memory":
         known = url.startswith("memory://") and not parts.netloc
     elif parts.scheme in {"redis", "rediss"}:
@@ -108,6 +108,21 @@ def store_scheme(url: str) -> str | None:
     return parts.scheme if known else None
 
 
+def store_parts(url: str) -> SplitResult:
+    """Return the parts of a store's URL, which may name several hosts: `urlsplit` takes no address in brackets among them.
+
+    Raises
+    ------
+    ValueError
+        For a URL that cannot be read; its message may repeat parts of it.
+    """
+    several = re.fullmatch(r"(clusters?|sentinel)://([^/?#]*)([^?#]*)(?:\?([^#]*))?", url)
+    if several is None:
+        return urlsplit(url)
+    scheme, netloc, path, query = several.groups(default="")
+    return SplitResult(scheme, netloc, path, query, "")
+
+
 def store_nodes(url: str) -> tuple[tuple[str, int | None], ...]:
     """Return host and port of every server that a store's URL names; None for a port it leaves out.
 
@@ -119,8 +134,7 @@ def store_nodes(url: str) -> tuple[tuple[str, int | None], ...]:
     ValueError
         For a host or a port that cannot be read; its message may repeat parts of the URL.
     """
-    netloc = url.partition("://")[2].partition("/")[0].partition("?")[0]
-    named = [urlsplit(f"//{part}") for part in netloc.rpartition("@")[2].split(",")]
+    named = [urlsplit(f"//{part}") for part in store_parts(url).netloc.rpartition("@")[2].split(",")]
     if any(not part.hostname or part.port == 0 for part in named):
         msg = "expected host or host:port, separated by commas"
         raise ValueError(msg)
@@ -217,7 +231,7 @@ def _exempt(variable: str, raw: str) -> tuple[str, ...]:
 def _mask(url: str) -> str:
     """Mask the password of a URL, wherever it stands; a URL that cannot be read shows its scheme alone."""
     try:
-        parts = urlsplit(url)
+        parts = store_parts(url)
     except ValueError:
         return url.partition("://")[0] + "://***"
     netloc = parts.netloc

@@ -1,23 +1,31 @@
 """What every room's tests may use."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from tests.servers import RedisServer
+from tests.servers import RedisCluster, RedisServer, Watched, free_port, option, tls_options
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
-    """URL of a real redis-server that lives as long as the session; see `redis_url` for an empty one."""
+def redis_process() -> Iterator[RedisServer]:
+    """A real redis-server that lives as long as the session; see `redis_url` for an empty one."""
     server = RedisServer()
     server.start()
     try:
-        yield server.url
+        yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_process: RedisServer) -> str:
+    """URL of the session's redis-server."""
+    return redis_process.url
 
 
 @pytest.fixture
@@ -37,6 +45,97 @@ def own_redis() -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """A real cluster of three nodes that lives as long as the session; see `cluster_url` for an empty one."""
+    cluster = RedisCluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster_url(redis_cluster: RedisCluster) -> str:
+    """URL of the session's cluster, emptied for this test."""
+    redis_cluster.empty()
+    return redis_cluster.url
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[RedisCluster]:
+    """A cluster for one test alone, which may move its slots and kill its nodes."""
+    cluster = RedisCluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def watched() -> Iterator[Watched]:
+    """A primary and a replica behind two real Sentinels, as long as the session; see `sentinel_url` for an empty one."""
+    watched = Watched()
+    try:
+        watched.start()
+        yield watched
+    finally:
+        watched.stop()
+
+
+@pytest.fixture
+def sentinel_url(watched: Watched) -> str:
+    """URL of the session's Sentinels, whose primary was emptied for this test."""
+    with watched.primary.client() as client:
+        client.flushall()
+    return watched.url
+
+
+@pytest.fixture
+def own_watched() -> Iterator[Watched]:
+    """A primary, a replica and two Sentinels for one test alone."""
+    watched = Watched()
+    try:
+        watched.start()
+        yield watched
+    finally:
+        watched.stop()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that signs itself; its key lies beside it as ``key``."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("makes a certificate with openssl, which is not on PATH")
+    folder = tmp_path_factory.mktemp("tls")
+    options = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "certificate")]
+    subprocess.run([program, *options.split(), *files], check=True, capture_output=True)
+    return folder / "certificate"
+
+
+@pytest.fixture(scope="session")
+def tls_server(certificate: Path) -> Iterator[RedisServer]:
+    """A real redis-server that speaks TLS beside its plain port."""
+    server = RedisServer(*tls_options(certificate, free_port()))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def tls_url(tls_server: RedisServer, certificate: Path) -> str:
+    """URL of the session's server with TLS, emptied for this test."""
+    with tls_server.client() as client:
+        client.flushall()
+    return f"rediss://127.0.0.1:{option(tls_server, '--tls-port')}/0?ssl_ca_certs={certificate}"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "fit": ("trainer.fit.command", "train, calibrate, export and publish a model bundle"),
     "bundle": ("trainer.publish.command", "list, show, activate and roll back bundles"),
     "backfill": ("trainer.backfill.command", "write the state as of now from history into a store"),
+    "consistency": ("trainer.consistency.command", "recompute logged vectors from the journal, and compare"),
     "features": ("trainer.features.command", "compute the feature catalog over a history, or describe it"),
 }
 

@@ -2,7 +2,7 @@
 
 A member's attempt at s', the one before at s, is the first of its member in every window that starts in (s, s']. Most are
 the first in *any* window that still sees them (s is more than a window ago, or there is none): these are summed like
-any measure (`first`). The others are expanded, one row per start in (s, s'] (`counted`), and counted per entity and start.
+any measure (`is_first`). The others are expanded, one row per start in (s, s'] (`counted`), and counted per entity and start.
 
 This module must not know the cap of a count.
 """
@@ -11,50 +11,47 @@ from typing import Final
 
 import polars as pl
 
-from features.offline.increments import AT, MEMBER
+from features.offline.increments import AT
 from features.offline.moments import CODE, place
 
 PREVIOUS: Final = "_previous"
+NUMBER: Final = "_number_of_member"
 START: Final = "_start"
 COUNT: Final = "_count"
 
+_DECIDED: Final = "decided_at"
 _CODE: Final = 1 << 32
 
 
-def with_previous(events: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the events with `PREVIOUS`: when the same member came for the same entity last, null for the first time.
+def with_previous(attempts: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the attempts with `PREVIOUS`: when the same member came for the same entity last, null for the first time.
 
     Parameters
     ----------
-    events
-        With `CODE`, `AT` and `MEMBER` (numbers below 2^32), null where an event has none.
+    attempts
+        With `CODE`, `decided_at` and `NUMBER`, of the member (below 2^32), null where an attempt has none.
     """
-    pair = pl.col(CODE).cast(pl.Int64) * _CODE + pl.col(MEMBER).cast(pl.Int64)
-    with_member = (
-        events.filter(pl.col(MEMBER).is_not_null())
-        .with_columns(pair.alias("_pair"))
-        .sort(place(pl.col("_pair"), pl.col(AT)))
-        .with_columns(
-            pl.when(pl.col("_pair") == pl.col("_pair").shift(1)).then(pl.col(AT).shift(1)).alias(PREVIOUS),
-        )
+    pair = pl.col(CODE).cast(pl.Int64) * _CODE + pl.col(NUMBER).cast(pl.Int64)
+    is_same = pl.col("_pair") == pl.col("_pair").shift(1)
+    return (
+        attempts.with_columns(pair.alias("_pair"))
+        .sort(place(pl.col("_pair"), pl.col(_DECIDED)))
+        .with_columns(pl.when(is_same).then(pl.col(_DECIDED).shift(1)).alias(PREVIOUS))
         .drop("_pair")
     )
-    without = events.filter(pl.col(MEMBER).is_null()).with_columns(pl.lit(None, dtype=pl.Int64).alias(PREVIOUS))
-    return pl.concat([with_member, without])
 
 
 def _is_near(width: int, hop: int) -> pl.Expr:
     """Tell whether some window that sees this event also sees the one before of its member."""
-    return (pl.col(PREVIOUS) // hop) >= ((pl.col(AT) - width) // hop)
+    return (pl.col(PREVIOUS) // hop) >= ((pl.col(_DECIDED) - width) // hop)
 
 
-def first(width: int, hop: int) -> pl.Expr:
+def is_first(width: int, hop: int) -> pl.Expr:
     """Return 1 for an attempt that is the first of its member in every window of a width that sees it, else 0."""
-    is_first = pl.col(MEMBER).is_not_null() & ~_is_near(width, hop).fill_null(value=False)
-    return is_first.cast(pl.UInt32)
+    return (pl.col(NUMBER).is_not_null() & ~_is_near(width, hop).fill_null(value=False)).cast(pl.UInt8)
 
 
-def counted(events: pl.LazyFrame, width: int, hop: int) -> pl.LazyFrame:
+def counted(attempts: pl.LazyFrame, width: int, hop: int) -> pl.LazyFrame:
     """Return the running count of the other firsts: one row per entity, window start and attempt.
 
     Returns
@@ -62,11 +59,10 @@ def counted(events: pl.LazyFrame, width: int, hop: int) -> pl.LazyFrame:
     `START` (Int64: the entity's code and the start in hops, see `start`), `AT`, and `COUNT` (UInt32), the count
     until then of that entity and start, sorted by `START` and `AT`.
     """
-    hops = pl.int_ranges(pl.col(PREVIOUS) // hop + 1, pl.col(AT) // hop + 1)
+    hops = pl.int_ranges(pl.col(PREVIOUS) // hop + 1, pl.col(_DECIDED) // hop + 1)
     rows = (
-        events.filter(pl.col(MEMBER).is_not_null() & _is_near(width, hop))
-        .select(pl.col(CODE), AT, hops.alias("_hop"))
-        .filter(pl.col("_hop").list.len() > 0)
+        attempts.filter(_is_near(width, hop), pl.col(PREVIOUS) // hop != pl.col(_DECIDED) // hop)
+        .select(CODE, pl.col(_DECIDED).alias(AT), hops.alias("_hop"))
         .explode("_hop")
         .select(start(pl.col("_hop")).alias(START), AT)
         .sort(place(pl.col(START), pl.col(AT)))

@@ -3,6 +3,7 @@
 This module must not know how the rows are summed.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -74,16 +75,27 @@ def increments(history: pl.LazyFrame, kind: str) -> pl.LazyFrame:
     too where the layout keeps a streak, `_code` (UInt8, 0 for what is no result), and `_member`, the value of an attempt's
     distinct field, null for all else.
     """
-    layout = LAYOUTS[kind]
-    member = pl.col(layout.distinct) if layout.distinct else pl.lit(None, dtype=pl.String)
-    rows = keyed(history, kind).with_columns(member.alias(MEMBER))
-    counts = [name for name in measures(layout) if name != _AMOUNT]
-    return added(rows, kind, KEY).with_columns(pl.col(counts).cast(pl.UInt32))
+    counts = [name for name in measures(LAYOUTS[kind]) if name != _AMOUNT]
+    return added(attempts(history, kind), kind, KEY, [MEMBER]).with_columns(pl.col(counts).cast(pl.UInt32))
 
 
-def keyed(history: pl.LazyFrame, kind: str) -> pl.LazyFrame:
-    """Return the attempts that name an entity of a kind, with its `KEY`."""
-    return history.with_columns(key(kind).alias(KEY)).filter(pl.col(KEY).is_not_null())
+def attempts(history: pl.LazyFrame, kind: str) -> pl.LazyFrame:
+    """Return the attempts that name an entity of a kind, as narrow as can be.
+
+    Returns
+    -------
+    `_key`, `_member` (the value of the kind's distinct field), `amount_minor`, `_code` of the result, whether it was `declined`,
+    and when each became known, Int64 microseconds: `decided_at`, `settled_at` and `chargeback_at`.
+    """
+    field = LAYOUTS[kind].distinct
+    return history.select(
+        key(kind).alias(KEY),
+        (pl.col(field) if field else pl.lit(None, dtype=pl.String)).alias(MEMBER),
+        pl.col(_AMOUNT).cast(pl.Int64),
+        result_code().alias(RESULT),
+        (pl.col("status") == "declined").alias("declined"),
+        *(pl.col(column).dt.timestamp("us").alias(clock) for clock, column in _COLUMNS.items()),
+    ).filter(pl.col(KEY).is_not_null())
 
 
 def measures(layout: Layout) -> tuple[str, ...]:
@@ -93,48 +105,47 @@ def measures(layout: Layout) -> tuple[str, ...]:
     return layout.measures
 
 
-def added(rows: pl.LazyFrame, kind: str, by: str) -> pl.LazyFrame:
+def added(rows: pl.LazyFrame, kind: str, by: str, of_attempts: Sequence[str] = ()) -> pl.LazyFrame:
     """Return the events of attempts, as `increments` does, but for the counts, which are UInt8.
 
     Parameters
     ----------
     rows
-        The canonical history with a column `by` in place of the key, and `MEMBER`, of any type.
+        From `attempts`, or with a column `by` in place of the key.
     kind
         One of `features.entity.KINDS`.
     by
         The column that stands for the key.
+    of_attempts
+        Columns of `rows` to keep for attempts; null for all else.
     """
     layout = LAYOUTS[kind]
     clocks = {CLOCKS[name] for name in layout.measures}
-    return pl.concat([_known(rows, layout, clock, by) for clock in _COLUMNS if clock in clocks])
+    return pl.concat([_known(rows, layout, clock, by, of_attempts) for clock in _COLUMNS if clock in clocks])
 
 
-def _known(rows: pl.LazyFrame, layout: Layout, clock: str, by: str) -> pl.LazyFrame:
+def _known(rows: pl.LazyFrame, layout: Layout, clock: str, by: str, of_attempts: Sequence[str]) -> pl.LazyFrame:
     """Return what becomes known at one of the three moments of an attempt."""
-    column = _COLUMNS[clock]
-    code = result_code() if clock == "settled_at" else pl.lit(0, dtype=pl.UInt8)
+    code = pl.col(RESULT) if clock == "settled_at" else pl.lit(0, dtype=pl.UInt8)
     # A condition that never holds, rather than a null, for it has the type of the column.
-    member = pl.when(pl.lit(clock == "decided_at")).then(pl.col(MEMBER))
-    known = rows.filter(pl.col(column).is_not_null()).select(
-        by, pl.col(column).dt.timestamp("us").alias(AT), "status", _AMOUNT, code.alias(RESULT), member.alias(MEMBER)
+    own = [pl.when(pl.lit(clock == "decided_at")).then(pl.col(name)).alias(name) for name in of_attempts]
+    known = rows.filter(pl.col(clock).is_not_null()).select(
+        by, pl.col(clock).alias(AT), *(_delta(name, clock) for name in measures(layout)), code.alias(RESULT), *own
     )
-    adding = known.select(by, AT, *(_delta(name, clock) for name in measures(layout)), RESULT, MEMBER)
     if _ONE[clock] in layout.measures:
-        return adding
-    own = [pl.col(name) != 0 for name in layout.measures if CLOCKS[name] == clock]
-    return adding.filter(pl.any_horizontal(own))
+        return known
+    return known.filter(pl.any_horizontal(pl.col(name) != 0 for name in layout.measures if CLOCKS[name] == clock))
 
 
 def _delta(name: str, clock: str) -> pl.Expr:
     if name == _AMOUNT:
-        return (pl.col(name) if clock == "decided_at" else pl.lit(0)).cast(pl.Int64).alias(name)
+        return (pl.col(name) if clock == "decided_at" else pl.lit(0, dtype=pl.Int64)).alias(name)
     if CLOCKS[name] != clock:
         delta = pl.lit(0)
     elif name == _ONE[clock]:
         delta = pl.lit(1)
     elif name == "declined":
-        delta = pl.col("status") == "declined"
+        delta = pl.col(name)
     else:
         delta = pl.col(RESULT) == CODES[name]
     return delta.cast(pl.UInt8).alias(name)

@@ -86,7 +86,7 @@ def _running(name: str) -> pl.Expr:
     if name == EVENTS:
         return pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).alias(name)
     running = pl.Int64 if name == "amount_minor" else pl.UInt32
-    return pl.col(name).cast(running).cum_sum().alias(name)
+    return pl.col(name).cast(running).fill_null(0).cum_sum().alias(name)
 
 
 def _with_decayed(rows: pl.LazyFrame, half_life: int, parts: Collection[str]) -> pl.LazyFrame:

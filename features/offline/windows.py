@@ -12,7 +12,7 @@ import polars as pl
 from features.layout import LAYOUTS, Layout
 from features.offline import distinct
 from features.offline.expressions import Columns, before, columns, first, near, now, windowed
-from features.offline.increments import AT, KEY, MEMBER, added, increments, key, keyed
+from features.offline.increments import AT, KEY, MEMBER, added, attempts, increments, key
 from features.offline.moments import CODE, PLACE, moments, place
 from features.spec import FeatureSpec
 
@@ -46,11 +46,13 @@ def entity_features(
     """
     layout = LAYOUTS[kind]
     needed = columns(specs)
+    # What several joins read is kept (`cache`): each use has filters of its own pushed into it, so that Polars would not
+    # see that they are the same, and would compute them again (measured: a third of the time).
     asked = queries.select(ROW, "at", _AMOUNT, key(kind).alias(KEY))
-    codes = _numbered(asked, KEY, CODE)
+    codes = _numbered(asked, KEY, CODE).cache()
     known = asked.join(codes, on=KEY, how="inner").select(ROW, "at", _AMOUNT, CODE)
     known = known.with_columns(place(pl.col(CODE), pl.col("at")).alias(PLACE)).sort(PLACE)
-    known = _with_state(known, _events(history, kind, codes, needed), layout, needed)
+    known = _with_state(known, _attempts(history, kind, codes, needed), layout, needed)
     features = known.select(ROW, *(windowed(spec) for spec in specs))
     nobody = asked.filter(pl.col(KEY).is_null()).select(
         ROW, *(pl.lit(spec.default, dtype=pl.Float32).alias(f"f:{spec.name}") for spec in specs)
@@ -71,21 +73,24 @@ def _numbered(values: pl.LazyFrame, column: str, number: str) -> pl.LazyFrame:
     return values.select(column).filter(pl.col(column).is_not_null()).unique().sort(column).with_row_index(number)
 
 
-def _events(history: pl.LazyFrame, kind: str, codes: pl.LazyFrame, needed: Columns) -> pl.LazyFrame:
-    """Return the events of the entities that are asked about, with what distinct counts need of each."""
+def _attempts(history: pl.LazyFrame, kind: str, codes: pl.LazyFrame, needed: Columns) -> pl.LazyFrame:
+    """Return the attempts of the entities that are asked about, with what distinct counts need of each."""
     layout = LAYOUTS[kind]
-    rows = keyed(history, kind).join(codes, on=KEY, how="inner")
+    rows = attempts(history, kind).join(codes, on=KEY, how="inner").drop(KEY)
     if not needed.distinct:
-        return added(rows.with_columns(pl.lit(None, dtype=pl.UInt32).alias(MEMBER)), kind, CODE)
-    assert layout.distinct is not None
-    rows = rows.join(_numbered(rows, layout.distinct, MEMBER), on=layout.distinct, how="left")
-    firsts = [distinct.first(width, _hop(layout, width)).alias(first(width)) for width in needed.distinct]
-    return distinct.with_previous(added(rows, kind, CODE)).with_columns(firsts)
+        return rows
+    rows = rows.join(_numbered(rows, MEMBER, distinct.NUMBER), on=MEMBER, how="left").drop(MEMBER)
+    return (
+        distinct.with_previous(rows)
+        .cache()
+        .with_columns(distinct.is_first(width, _hop(layout, width)).alias(first(width)) for width in needed.distinct)
+    )
 
 
-def _with_state(known: pl.LazyFrame, events: pl.LazyFrame, layout: Layout, needed: Columns) -> pl.LazyFrame:
+def _with_state(known: pl.LazyFrame, rows: pl.LazyFrame, layout: Layout, needed: Columns) -> pl.LazyFrame:
     """Return the questions, sorted by place, with the running columns as of now and as of each window's start."""
-    running = moments(events, layout, needed.now.union(*needed.before.values()))
+    events = added(rows, layout.kind, CODE, [first(width) for width in needed.distinct])
+    running = moments(events, layout, needed.now.union(*needed.before.values())).cache()
     known = _as_of(known, PLACE, running, {name: now(name) for name in needed.now})
     for width, names in needed.before.items():
         hop = _hop(layout, width)
@@ -96,7 +101,7 @@ def _with_state(known: pl.LazyFrame, events: pl.LazyFrame, layout: Layout, neede
         hop = _hop(layout, width)
         start = distinct.start((pl.col("at") - width) // hop)
         known = known.with_columns(start.alias(distinct.START)).join_asof(
-            distinct.counted(events, width, hop).rename({distinct.COUNT: near(width)}),
+            distinct.counted(rows, width, hop).rename({distinct.COUNT: near(width)}),
             left_on="at",
             right_on=AT,
             by=distinct.START,

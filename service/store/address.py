@@ -12,7 +12,7 @@ User and password are those of the servers; options after ``?`` are redis-py's (
 
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 import redis
 import redis.sentinel
@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry as BlockingRetry
 
-from service.settings import store_nodes
+from service.settings import store_nodes, store_parts
 from service.store.lane import CONNECT_SECONDS
 
 _DEFAULT_PORTS: Final = {"sentinel": 26379}
@@ -41,24 +41,27 @@ class Address:
 
     Raises
     ------
-    ValueError
-        For a URL that redis-py cannot read.
+    ValueError, TypeError
+        For a URL that redis-py cannot read, or with an option that it does not have.
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = store_parts(url)
         self._url = url
         self._scheme = parts.scheme
         self._query = parts.query
         self._credentials = parts.netloc.rpartition("@")[0]
-        self._service, _, database = parts.path.strip("/").partition("/")
-        self._database = int(database or 0)
+        service, _, database = parts.path.strip("/").partition("/")
+        self._service = unquote(service) if self.is_sentinel else ""
+        self._database = int(database or 0) if self.is_sentinel else 0
         self.nodes: tuple[tuple[str, int], ...] = ()
         """Host and port of the nodes or Sentinels named."""
         if self.is_cluster or self.is_sentinel:
             port = _DEFAULT_PORTS.get(self._scheme, 6379)
             self.nodes = tuple((host, given or port) for host, given in store_nodes(url))
-            self._options(*self.nodes[0])
+        # Not connected: an option that does not exist is said now, and not by the first connection.
+        connections = self.pool_of(*self.nodes[0]) if self.is_cluster else self.pool()
+        connections.make_connection()  # type: ignore[no-untyped-call]
 
     @property
     def is_cluster(self) -> bool:
@@ -76,7 +79,7 @@ class Address:
             return ConnectionPool.from_url(self._url, **_PATIENCE)
         options = self._options(*self.nodes[0], own=True)
         return SentinelConnectionPool(  # type: ignore[no-untyped-call]
-            self._service, self._sentinels, **options, **_PATIENCE
+            self._service, self._sentinels, **{**_PATIENCE, **options}
         )
 
     def pool_of(self, host: str, port: int) -> ConnectionPool:
@@ -95,14 +98,14 @@ class Address:
             kwargs = self._options(*self.nodes[0], own=True)
             nodes = [ClusterNode(*node) for node in self.nodes]  # type: ignore[no-untyped-call]
             tls = self._scheme == "clusters"
-            return RedisCluster(startup_nodes=nodes, require_full_coverage=False, ssl=tls, **kwargs, **times)
+            return RedisCluster(startup_nodes=nodes, require_full_coverage=False, ssl=tls, **{**times, **kwargs})
         if self.is_sentinel:
             sentinels = redis.sentinel.Sentinel(  # type: ignore[no-untyped-call]
                 self.nodes, sentinel_kwargs={**self._sentinel_options(), "retry": BlockingRetry(NoBackoff(), 0)}
             )
             kwargs = self._options(*self.nodes[0], own=True)
             client: redis.Redis = sentinels.master_for(  # type: ignore[no-untyped-call]
-                self._service, **kwargs, **times
+                self._service, **{**times, **kwargs}
             )
             return client
         return redis.Redis.from_url(self._url, **times)

@@ -19,7 +19,7 @@ Keys hold identifiers exactly as they were given. This module must not know wher
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
 from features.increment import Increment
@@ -34,6 +34,8 @@ EVENT_TTL_SECONDS: Final = 7 * 86_400
 
 Every attempt and every outcome leaves a mark, which takes about 90 bytes in Redis: 100 of them a second come to 5 GB in a week.
 """
+
+T = TypeVar("T")
 
 Item = tuple[str, str, bytes]
 """Kind, key and packed state of one entity, for bulk writes."""
@@ -117,13 +119,16 @@ def grouped(updates: Iterable[Update]) -> Mapping[tuple[str, str], list[Addition
 
 
 def named(
-    keys: StateKeys, payment: Sequence[Callable[[str], str]], candidate: Sequence[Callable[[str], str]]
-) -> list[str]:
-    """Return the name of every key of a question, by a function for each kind; "" where there is none, the record last."""
-    names = [name(key) if key is not None else "" for name, key in zip(payment, keys.payment, strict=False)]
+    keys: StateKeys,
+    payment: Sequence[Callable[[str], T]],
+    candidate: Sequence[Callable[[str], T]],
+    record: Callable[[str], T],
+) -> list[T | None]:
+    """Return what a function for each kind makes of every key of a question; None where there is none, the record last."""
+    names = [name(key) if key is not None else None for name, key in zip(payment, keys.payment, strict=False)]
     for one in keys.candidates:
-        names += [name(key) if key is not None else "" for name, key in zip(candidate, one, strict=False)]
-    names.append(RECORD + keys.record if keys.record is not None else "")
+        names += [name(key) if key is not None else None for name, key in zip(candidate, one, strict=False)]
+    names.append(record(keys.record) if keys.record is not None else None)
     return names
 
 

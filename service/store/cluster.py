@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from redis.exceptions import (
@@ -55,8 +55,23 @@ _PAUSE_SECONDS: Final = 0.002
 Question = str | Arguments
 """A key to read, or a command that writes."""
 
-_PAYMENT: Final[list[Callable[[str], str]]] = [partial(clustered, kind) for kind in PAYMENT_KINDS]
-_CANDIDATE: Final[list[Callable[[str], str]]] = [partial(clustered, kind) for kind in CANDIDATE_KINDS]
+Place = tuple[int, str]
+"""Slot and name of a key."""
+
+
+@lru_cache(maxsize=8192)
+def _state(kind: str, key: str) -> Place:
+    """Return where a state lies. Cached: a merchant, a BIN or a processor comes again and again."""
+    name = clustered(kind, key)
+    return slot(name), name
+
+
+def _record(key: str) -> Place:
+    return slot(RECORD + key), RECORD + key
+
+
+_PAYMENT: Final[list[Callable[[str], Place]]] = [partial(_state, kind) for kind in PAYMENT_KINDS]
+_CANDIDATE: Final[list[Callable[[str], Place]]] = [partial(_state, kind) for kind in CANDIDATE_KINDS]
 
 
 class ClusterStore:
@@ -100,7 +115,7 @@ class ClusterStore:
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities: one exchange with each node concerned, all at once."""
-        return shaped(keys, await self._values(named(keys, _PAYMENT, _CANDIDATE), deadline))
+        return shaped(keys, await self._values(named(keys, _PAYMENT, _CANDIDATE, _record), deadline))
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, each entity for itself; return False when all of them had counted it before."""
@@ -141,7 +156,7 @@ class ClusterStore:
 
     async def recall(self, keys: Sequence[str], *, deadline: float | None = None) -> bytes | None:
         """Return the record of the first of `keys` that has one."""
-        records = await self._values([RECORD + key for key in keys], deadline)
+        records = await self._values([_record(key) for key in keys], deadline)
         return next((record for record in records if record is not None), None)
 
     async def ping(self) -> str | None:
@@ -150,7 +165,7 @@ class ClusterStore:
         if self._closed or not nodes:
             try:
                 # Nothing is known yet: this learns the map, or says why not.
-                await self._values(["pm:ping"], None)
+                await self._values([(slot("pm:ping"), "pm:ping")], None)
             except StoreError as error:
                 return str(error)
             return None
@@ -201,7 +216,8 @@ class ClusterStore:
             msg = f"{where} refuses these credentials: {sentence(error)}"
             raise StoreUnavailable(msg) from error
         except (RedisError, OSError) as error:
-            return f"{where} cannot be reached yet: {sentence(error)}"
+            late = isinstance(error, TimeoutError)
+            return f"{where} cannot be reached yet: {f'no answer within {CONNECT_SECONDS:g} s' if late else sentence(error)}"
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await connection.disconnect(nowait=True)
@@ -214,14 +230,11 @@ class ClusterStore:
             return f"{where}: {error}"
         return None
 
-    async def _values(self, names: Sequence[str], deadline: float | None) -> list[bytes | None]:
-        """Return the value of every name; an empty name asks for nothing."""
-        values: list[bytes | None] = [None] * len(names)
-        asked = [place for place, name in enumerate(names) if name]
-        replies = await self._round_trips([(slot(names[place]), names[place]) for place in asked], deadline)
-        for place, reply in zip(asked, replies, strict=True):
-            values[place] = reply if isinstance(reply, bytes) else None
-        return values
+    async def _values(self, names: Sequence[Place | None], deadline: float | None) -> list[bytes | None]:
+        """Return the value of every name; None asks for nothing."""
+        replies = iter(await self._round_trips([name for name in names if name is not None], deadline))
+        values = [None if name is None else next(replies) for name in names]
+        return [value if isinstance(value, bytes) else None for value in values]
 
     async def _write(self, commands: Sequence[tuple[int, Arguments]], deadline: float | None) -> list[bool]:
         return [bool(reply) for reply in await self._round_trips(commands, deadline)]
@@ -343,4 +356,5 @@ def _of(node: Node, error: StoreUnavailable) -> StoreUnavailable:
 
 
 def _records(keys: Sequence[str], record: bytes, ttl_seconds: int) -> list[tuple[int, Arguments]]:
-    return [(slot(RECORD + key), ("SET", RECORD + key, record, "EX", ttl_seconds)) for key in keys]
+    places = [_record(key) for key in keys]
+    return [(slot_of, ("SET", name, record, "EX", ttl_seconds)) for slot_of, name in places]

@@ -6,7 +6,7 @@ Reads and writes travel on a lane each (`service.store.lane`), so that neither w
 write is done by ``update.lua`` inside Redis, atomically (`service.store.command`). No exception of redis-py leaves this
 module.
 
-A user of Redis' own needs ``~pm:*`` and ``+eval +evalsha +mget +get +set +getrange +setrange +strlen`` (and ``+select`` for a
+A user of Redis' own needs ``~pm:*`` and ``+eval +evalsha +mget +get +set +getrange +setrange`` (and ``+select`` for a
 database other than 0).
 """
 
@@ -35,7 +35,8 @@ _MOST_COMMANDS: Final = 32
 """What one exchange may hold, so that it stays well under any timeout: 32 updates keep Redis busy for 2 ms."""
 
 
-_Read = Lane[list[str], list[bytes | None]]
+_Names = Sequence[str | None]
+_Read = Lane[_Names, list[bytes | None]]
 _Write = Lane[Sequence[Arguments], list[bool]]
 
 
@@ -89,7 +90,7 @@ class RedisStore:
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities, in one round trip shared with concurrent callers."""
-        return shaped(keys, await self._reads.ask(named(keys, _PAYMENT, _CANDIDATE), deadline))
+        return shaped(keys, await self._reads.ask(named(keys, _PAYMENT, _CANDIDATE, RECORD.__add__), deadline))
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
@@ -153,27 +154,26 @@ class RedisStore:
         return connection
 
 
-async def _mget(connection: AbstractConnection, asks: Sequence[Ask[list[str], list[bytes | None]]]) -> None:
-    """Read the keys of all asks with one MGET; an empty name asks for nothing."""
-    places: dict[str, int] = {"": 0}
+async def _mget(connection: AbstractConnection, asks: Sequence[Ask[_Names, list[bytes | None]]]) -> None:
+    """Read the keys of all asks with one MGET; None asks for nothing."""
+    places: dict[str, int] = {}
     for ask in asks:
         for name in ask.question:
-            places.setdefault(name, len(places))
-    del places[""]
-    values: list[bytes | None] = [None]
+            if name is not None:
+                places.setdefault(name, len(places))
+    values: list[bytes | None] = []
     if places:
         await connection.send_packed_command(packed(("MGET", *places)), check_health=False)
         try:
-            values += await connection.read_response(disable_decoding=True)
+            values = await connection.read_response(disable_decoding=True)
         except ReadOnlyError:
             raise
         except ResponseError as error:
             for ask in asks:
                 ask.fail(StoreUnavailable(sentence(error)))
             return
-    places[""] = 0
     for ask in asks:
-        ask.give([values[places[name]] for name in ask.question])
+        ask.give([None if name is None else values[places[name]] for name in ask.question])
 
 
 async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[bool]]]) -> None:

@@ -126,7 +126,7 @@ def test_sums_of_counts_and_amounts_wrap_without_touching_a_window() -> None:
     # A shop that has almost filled its words: 2^32 attempts, 2^64 minor units.
     full = [2**32 - 1] * merchant.words
     view.sums = tuple(full)
-    view.tiles, view.rows = [NOON // merchant.hop - 1], [(0,) * merchant.words]
+    view.replace([NOON // merchant.hop - 1], [(0,) * merchant.words])
     blob = view.packed()
     for number in range(3):
         blob = add(merchant, blob, attempt_increment(NOON + number, 10**12))

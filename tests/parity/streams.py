@@ -119,15 +119,18 @@ def attempts(draw: st.DrawFn) -> Row:
 _MANY: Final = ("status", "response_code", "card_network", "merchant_id")
 
 
-def dense(count: int, seed: int) -> list[Row]:
-    """Return a busy stream in order of time: ties, tile edges, and entities that come and go and come again."""
+def dense(count: int, seed: int, ties: float = 0.0) -> list[Row]:
+    """Return a busy stream in order of time: ties, tile edges, and entities that come and go and come again.
+
+    `ties` is the share of attempts, besides, that come at the moment of the one before.
+    """
     chance = random.Random(seed)
     steps = [0, 1, 1000, SECOND, *HOPS[:3], 5 * MINUTE - 1, HOUR, DAY, 8 * DAY, 31 * DAY, LONGEST] + [7 * SECOND] * 60
     steps += [20 * SECOND] * 40 + [2 * MINUTE] * 20 + [20 * MINUTE] * 10
     rows = []
     at = START
     for _ in range(count):
-        at += chance.choice(steps)
+        at += 0 if chance.random() < ties else chance.choice(steps)
         settled = at + chance.choice([0, 1, 300_000, SECOND, 3 * HOUR, -SECOND])
         # Declines come in runs, so that some are long.
         failing = at // HOUR % 3 == 0

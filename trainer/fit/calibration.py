@@ -11,9 +11,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
 
-from contracts.bundle import Calibration, ModelName
+from contracts.bundle import Calibration
 from trainer.fit import estimators
 from trainer.fit.dataset import Rows
+from trainer.fit.estimators import Algorithm
 
 EDGE = 1e-6
 """Raw probabilities are kept this far from 0 and 1, here and in the exported graph."""
@@ -28,11 +29,10 @@ MANY_ROWS: Final = 50_000
 Floats = npt.NDArray[np.float64]
 
 
-METHOD: Final[dict[ModelName, Literal["beta", "platt"]]] = {
-    "approval": "beta",
-    "routing": "beta",
-    "risk": "platt",
-    "retry": "platt",
+METHOD: Final[dict[Algorithm, Literal["beta", "platt"]]] = {
+    "forest": "beta",
+    "regression": "platt",
+    "boosted": "platt",
 }
 """A forest averages shares, which bends its two ends unlike: beta calibration. The others are logits already: Platt scaling."""
 
@@ -81,7 +81,7 @@ def _ends(raw: Floats) -> tuple[Floats, Floats]:
     return np.log(kept), -np.log1p(-kept)
 
 
-def held_out(model: ModelName, estimator: Any, rows: Rows, seed: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def held_out(algorithm: Algorithm, estimator: Any, rows: Rows, seed: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Return raw probabilities of training rows by estimators that did not learn from them, and those rows' labels.
 
     A forest of rows that weigh alike answers for the rows each of its trees did not draw (out of bag), so what is calibrated
@@ -90,7 +90,7 @@ def held_out(model: ModelName, estimator: Any, rows: Rows, seed: int) -> tuple[F
 
     Parameters
     ----------
-    model, estimator
+    algorithm, estimator
         The fitted model; a forest of equal weights must have been fitted with its out-of-bag answers.
     rows
         What it was fitted on.
@@ -100,12 +100,12 @@ def held_out(model: ModelName, estimator: Any, rows: Rows, seed: int) -> tuple[F
     if isinstance(estimator, RandomForestClassifier) and estimator.oob_score:
         raw: Floats = estimator.oob_decision_function_[:, 1]
     else:
-        raw = _crossed(model, rows, seed)
+        raw = _crossed(algorithm, rows, seed)
     answered = np.isfinite(raw)
     return raw[answered], rows.labels[answered]
 
 
-def _crossed(model: ModelName, rows: Rows, seed: int) -> Floats:
+def _crossed(algorithm: Algorithm, rows: Rows, seed: int) -> Floats:
     """Return each row's raw probability by an estimator fitted without its payment; NaN where none could be fitted."""
     folds = FOLDS if len(rows.labels) <= MANY_ROWS else FOLDS_OF_MANY
     payment = rows.frame["payment_id"].rank("dense").to_numpy().astype(np.int64) - 1
@@ -115,6 +115,6 @@ def _crossed(model: ModelName, rows: Rows, seed: int) -> Floats:
         asked = fold == number
         learnt = rows.labels[~asked]
         if asked.any() and learnt.any() and not learnt.all():
-            fitted = estimators.fit(model, rows.features[~asked], learnt, rows.weights[~asked], seed, smaller=True)
+            fitted = estimators.fit(algorithm, rows.features[~asked], learnt, rows.weights[~asked], seed, smaller=True)
             raw[asked] = fitted.predict_proba(rows.features[asked])[:, 1]
     return raw

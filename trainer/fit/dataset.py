@@ -25,9 +25,7 @@ from trainer.fit.split import Split
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.bool_]
 
-INPUTS: Final[dict[ModelName, tuple[str, ...]]] = {
-    model: tuple(spec.name for spec in inputs(model)) for model in USES
-}
+INPUTS: Final[dict[ModelName, tuple[str, ...]]] = {model: tuple(spec.name for spec in inputs(model)) for model in USES}
 """Which features each model sees, in catalog order."""
 
 ORDER: Final = ("at", "payment_id", "attempt")

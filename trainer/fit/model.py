@@ -4,6 +4,7 @@ This module must not know how the models become a bundle.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -12,8 +13,19 @@ import numpy.typing as npt
 import polars as pl
 
 from contracts.bundle import Evaluation, ModelEntry, ModelName
-from trainer.fit import baselines, calibration, estimators, evaluation, export, off_policy, priors, waits, what_if
-from trainer.fit.dataset import INPUTS, Dataset, Rows
+from trainer.fit import (
+    baselines,
+    calibration,
+    choice,
+    estimators,
+    evaluation,
+    export,
+    off_policy,
+    priors,
+    waits,
+    what_if,
+)
+from trainer.fit.dataset import INPUTS, Dataset, Rows, label_delay
 from trainer.fit.report import Curves
 from trainer.publish import shelf
 
@@ -58,16 +70,19 @@ def fit_model(model: ModelName, data: Dataset, history: pl.LazyFrame, grid: Sequ
     """
     train, test = data.parts[model]["train"], data.parts[model]["test"]
     entry = ModelEntry(
-        algorithm=estimators.ALGORITHMS[model],
+        algorithm=estimators.describe(estimators.CHAMPIONS[model], weighted=model == "routing"),
         inputs=INPUTS[model],
         prior=priors.overall(model, int(train.labels.sum()), len(train.labels)),
     )
     reason = unlearnable(train)
     if reason is not None:
         return Fitted(msgspec.structs.replace(entry, untrained_because=reason), None, None)
-    estimator = estimators.fit(model, train.features, train.labels, train.weights, seed)
+    # Every other label is there a moment after its attempt.
+    delay = label_delay(history) if model == "risk" else None
+    algorithm, selection = choice.choose(model, train, delay or timedelta(0), seed)
+    estimator = estimators.fit(algorithm, train.features, train.labels, train.weights, seed)
     scaling = calibration.calibrate(
-        *calibration.held_out(model, estimator, train, seed), method=calibration.METHOD[model]
+        *calibration.held_out(algorithm, estimator, train, seed), method=calibration.METHOD[algorithm]
     )
     graph = export.export(estimator, len(INPUTS[model]), scaling)
     proof = _spread(test.features if len(test.features) else train.features, MOST_PROVED)
@@ -75,6 +90,8 @@ def fit_model(model: ModelName, data: Dataset, history: pl.LazyFrame, grid: Sequ
     golden = _spread(proof, GOLDEN_ROWS)
     entry = msgspec.structs.replace(
         entry,
+        algorithm=estimators.describe(algorithm, weighted=model == "routing"),
+        selection=selection,
         file=f"{model}.onnx",
         sha256=shelf.sha256(graph),
         golden_rows=tuple(tuple(float(value) for value in row) for row in golden),

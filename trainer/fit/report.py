@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_curve
 
-from contracts.bundle import Calibration, Evaluation, Manifest, ModelEntry, ModelName, PolicyValue
+from contracts.bundle import Calibration, Evaluation, Manifest, Metric, ModelEntry, ModelName, PolicyValue, Selection
 from trainer.fit.waits import Wait
 
 mpl.use("Agg")
@@ -62,6 +62,7 @@ def _section(name: str, entry: ModelEntry, curves: Curves | None) -> str:
     if entry.untrained_because is not None:
         return f"{title}<p class=note>Not trained: {html.escape(entry.untrained_because)}. Prior {entry.prior:.3g}.</p>"
     if entry.evaluation is None or curves is None:
+        title += _selection(entry.selection)
         return f"{title}<p class=note>Not judged: the test window has no rows of both classes.</p>"
     columns = [column for column in entry.evaluation.metrics if column not in _REST]
     head = "".join(f"<th>{column.replace('_', ' ')}" for column in columns)
@@ -74,7 +75,45 @@ def _section(name: str, entry: ModelEntry, curves: Curves | None) -> str:
     noise = f"<p>On so many rows perfect probabilities would show a calibration error (ece) of {chance:.4f}.</p>"
     plots = f'<img alt="plots of {name}" src="data:image/png;base64,{_plots(curves)}">'
     value = "" if entry.policy_value is None else _value(entry.policy_value)
-    return title + _scaled(entry.calibration) + table + noise + value + plots + _waits(curves.waits)
+    return (
+        title
+        + _selection(entry.selection)
+        + _scaled(entry.calibration)
+        + table
+        + noise
+        + value
+        + plots
+        + _waits(curves.waits)
+    )
+
+
+def _selection(selection: Selection | None) -> str:
+    """Return why the model is the algorithm it is."""
+    if selection is None:
+        return ""
+    reading = f"<p class=say>{html.escape(selection.reading[0].upper() + selection.reading[1:])}.</p>"
+    if not selection.candidates:
+        return reading
+    body = "".join(
+        f"<tr><td>{html.escape(each.algorithm)}<td class=n>{_metric(each.figure)}"
+        + (
+            f"<td class=n>{_metric(each.lead)}<td class=n>{each.sure:.0%}"
+            if each.lead is not None and each.sure is not None
+            else "<td class=n>-" * 2
+        )
+        for each in selection.candidates
+    )
+    return (
+        f"{reading}<table><tr><th>candidate<th>{selection.measure.replace('_', ' ')}<th>lead over the champion"
+        f"<th>redrawn slices in which it leads{body}</table>"
+        f"<p>Learnt from {selection.learnt:,} rows of the training window before {selection.learnt_until:%Y-%m-%d %H:%M}, "
+        f"compared on {selection.judged:,} of it from {selection.judged_from:%Y-%m-%d %H:%M} on, {selection.positives:,} of them "
+        "positive; the test window had no part in it. Brackets are 95 % bootstrap intervals over cards.</p>"
+    )
+
+
+def _metric(metric: Metric) -> str:
+    return f"{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]"
 
 
 def _scaled(scaling: Calibration | None) -> str:
@@ -90,7 +129,7 @@ def _scaled(scaling: Calibration | None) -> str:
 
 def _value(value: PolicyValue) -> str:
     cells = "".join(
-        f"<tr><td>{label}<td class=n>{metric.value:.4f} [{metric.low:.4f}, {metric.high:.4f}]"
+        f"<tr><td>{label}<td class=n>{_metric(metric)}"
         for label, metric in (
             (f"sent to {value.policy}", value.value),
             ("as it was routed", value.logged),
@@ -130,7 +169,7 @@ def _span(seconds: int) -> str:
 
 def _cells(evaluation: Evaluation, columns: list[str]) -> str:
     cells = (evaluation.metrics[column] for column in columns)
-    return "".join(f"<td class=n>{cell.value:.4f} [{cell.low:.4f}, {cell.high:.4f}]" for cell in cells)
+    return "".join(f"<td class=n>{_metric(cell)}" for cell in cells)
 
 
 def _plots(curves: Curves) -> str:

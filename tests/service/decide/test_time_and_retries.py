@@ -46,11 +46,19 @@ def test_a_payment_from_the_future_counts_as_now(tell: Tell) -> None:
     tell(story)
 
 
-@pytest.mark.parametrize("ahead", [timedelta(minutes=4), timedelta(days=-3000)])
-def test_clocks_may_differ_and_payments_be_old(ahead: timedelta, tell_memory: Tell) -> None:
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (timedelta(minutes=4), ()),
+        (timedelta(days=-89), ()),
+        (timedelta(days=-91), ("clock:occurred_long_ago",)),
+        (timedelta(days=-3000), ("clock:occurred_long_ago",)),
+    ],
+)
+def test_clocks_may_differ_and_payments_be_old(ahead: timedelta, said: tuple[str, ...], tell_memory: Tell) -> None:
     async def story(parts: Parts) -> None:
         asked = auth(occurred_at=datetime.now(UTC) + ahead)
-        assert (await parts.decide.auth(asked, deadline=soon())).degraded == ()
+        assert (await parts.decide.auth(asked, deadline=soon())).degraded == said
 
     tell_memory(story)
 
@@ -109,7 +117,7 @@ def test_the_verdict_on_a_decline_is_that_of_its_class(
         asked = retry("atlas", occurred_at=ASKED_AT, declined_at=ASKED_AT, **decline)
         answer = await parts.decide.retry(asked, deadline=soon())
         assert answer.verdict == verdict
-        assert answer.degraded == ()
+        assert set(answer.degraded) <= {"clock:occurred_long_ago"}
         assert answer.rules
         assert answer.should_retry == verdict.startswith("retry")
         if not answer.should_retry:

@@ -10,13 +10,14 @@ from contracts.event import OutcomeSettled
 from contracts.outcome import Outcome
 from contracts.payment import Payment
 from features.clock import DAY, micros
+from features.entity import KINDS
 from features.increment import Increment, attempt_increment, chargeback_increment, result_increment
 from features.layout import LAYOUTS
 from features.state import View
 from service.learn import TOGETHER
 from service.store.memory import MemoryStore
 from tests.parts import Parts, Tell, serving
-from tests.service.learn.hand import KINDS, START, ByHand, ask, report, settled, state
+from tests.service.learn.hand import START, ByHand, ask, report, settled, state
 
 
 def test_a_sequence_leaves_the_state_that_the_features_describe(tell: Tell) -> None:
@@ -29,14 +30,18 @@ def test_a_sequence_leaves_the_state_that_the_features_describe(tell: Tell) -> N
         for number in range(60):
             at = START + timedelta(minutes=(number * 37) % 1500)
             card = f"tok_{number % 3}"
-            asked, answer = await ask(parts, number, at=at, card_token=card, card_bin=("411111", None)[number % 2])
+            named = {"customer_id": f"cus_{number % 4}", "device_id": (None, "dev_1")[number % 2]}
+            named |= {"card_token": card, "card_bin": ("411111", None)[number % 2]}
+            asked, answer = await ask(parts, number, at=at, **named)
             await parts.decide.settle()
             hand.add(asked, answer.processor, attempt_increment(micros(at), asked.amount_minor))
             status = ("approved", "declined", "error", "timeout")[number % 4]
             known = at + timedelta(seconds=(number * 7919) % 9000)
             through = parts.bundle.processors[number % 5] if number % 7 == 0 else None
-            named = answer.decision_id if number % 2 else None
-            outcomes.append(settled(asked.payment_id, status, occurred_at=known, processor=through, decision_id=named))
+            known_by = answer.decision_id if number % 2 else None
+            outcomes.append(
+                settled(asked.payment_id, status, occurred_at=known, processor=through, decision_id=known_by)
+            )
             results.append((asked, through or answer.processor, result_increment(micros(known), status)))
             if number % 10 == 0:
                 charged = at + timedelta(hours=4)

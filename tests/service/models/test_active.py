@@ -216,9 +216,9 @@ def test_a_refused_bundle_is_not_loaded_again_while_nothing_changes(
 ) -> None:
     loaded: list[str] = []
 
-    def counted(folder: Path, rules: Any) -> Any:
+    def counted(folder: Path, *rest: Any) -> Any:
         loaded.append(folder.name)
-        return load(folder, rules)
+        return load(folder, *rest)
 
     monkeypatch.setattr(active, "load", counted)
 
@@ -256,10 +256,10 @@ def test_what_could_not_be_read_is_tried_at_every_look(shelf: Path, monkeypatch:
     """Nothing that can be seen changes when a disk answers again."""
     answers = [OSError(5, "Input/output error"), None]
 
-    def flaky(folder: Path, rules: Any) -> Any:
+    def flaky(folder: Path, *rest: Any) -> Any:
         if (error := answers.pop(0)) is not None:
             raise BundleRefused(str(folder), "the disk failed") from error
-        return load(folder, rules)
+        return load(folder, *rest)
 
     monkeypatch.setattr(active, "load", flaky)
 

@@ -11,12 +11,12 @@ from features.increment import attempt_increment
 from features.layout import LAYOUTS
 from features.state import add
 from service.errors import StoreUnavailable
-from service.store import StateKeys, Update, by_attempt
+from service.store import StateKeys, States, Update, by_attempt
 from service.store.memory import Expiring, MemoryStore
 from service.store.snapshot import MAGIC
 
 START = 1_780_000_000 * SECOND
-CARD = StateKeys("tok_1", record=by_attempt("p_1", 1))
+CARD = StateKeys(("tok_1",), record=by_attempt("p_1", 1))
 UPDATES = [
     Update("card", "tok_1", attempt_increment(START, 5)),
     Update("processor", "north", attempt_increment(START, 5)),
@@ -50,9 +50,9 @@ def test_everything_ends_in_its_time() -> None:
         clock.now = 3600
         assert (await store.read(CARD)).record is None
         clock.now = LAYOUTS["card"].ttl_seconds - 1
-        assert (await store.read(CARD)).card is not None
+        assert (await store.read(CARD)).payment[0] is not None
         clock.now = LAYOUTS["card"].ttl_seconds
-        assert (await store.read(CARD)).card is None
+        assert (await store.read(CARD)).payment[0] is None
         await store.close()
 
     asyncio.run(story())
@@ -89,7 +89,7 @@ def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
         again = MemoryStore(path)
         assert await again.open() is None
         assert await again.read(CARD) == before
-        assert before.card == add(LAYOUTS["card"], None, UPDATES[0].increment)
+        assert before.payment[0] == add(LAYOUTS["card"], None, UPDATES[0].increment)
         assert not await again.apply("e1", UPDATES)
         await again.close()
 
@@ -109,7 +109,7 @@ def test_time_passes_while_the_service_is_down(tmp_path: Path, monkeypatch: pyte
         again = MemoryStore(tmp_path / "state")
         await again.open()
         assert (await again.read(CARD)).record is None
-        assert (await again.read(CARD)).card is not None
+        assert (await again.read(CARD)).payment[0] is not None
         await again.close()
 
     asyncio.run(story())
@@ -165,7 +165,7 @@ def test_a_snapshot_that_cannot_be_used_is_set_aside_with_one_sentence(tmp_path:
         assert report is not None
         assert why in report
         assert "\n" not in report
-        assert await store.read(CARD) == (None, None, None, None, (), None)
+        assert await store.read(CARD) == States((None,))
         await store.apply("e1", UPDATES)
         await store.close()
 
@@ -196,10 +196,12 @@ def test_a_backfill_is_written_without_an_event_loop(tmp_path: Path) -> None:
     assert store.put_many([("card", "tok_1", blob), ("merchant", "m_1", blob)]) == 2
     store.save()
 
+    assert list(store.fetch_many([("merchant", "m_1"), ("card", "tok_2"), ("card", "tok_1")])) == [blob, None, blob]
+
     async def story() -> None:
         again = MemoryStore(path)
         await again.open()
-        assert (await again.read(StateKeys("tok_1"))).card == blob
+        assert (await again.read(StateKeys(("tok_1",)))).payment[0] == blob
         await again.close()
 
     asyncio.run(story())

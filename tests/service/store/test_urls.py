@@ -7,6 +7,7 @@ import pytest
 from service.errors import SettingsError
 from service.settings import STORES, load
 from service.store import open_store
+from service.store.cluster import ClusterStore
 from service.store.memory import MemoryStore
 from service.store.redis import RedisStore
 
@@ -20,6 +21,11 @@ from service.store.redis import RedisStore
         ("redis://localhost", RedisStore, "redis://localhost:6379/0"),
         ("redis://user:s3cret@cache:7000/2", RedisStore, "redis://cache:7000/2"),
         ("rediss://:s3cret@cache", RedisStore, "rediss://cache:6379/0"),
+        ("cluster://cache", ClusterStore, "cluster://cache:6379"),
+        ("cluster://user:s3cret@one:7000,two,[::1]:7001/0", ClusterStore, "cluster://one:7000,two:6379,[::1]:7001"),
+        ("clusters://:s3cret@one:7000?ssl_check_hostname=false", ClusterStore, "clusters://one:7000"),
+        ("sentinel://cache/shop", RedisStore, "sentinel://cache:26379/shop/0"),
+        ("sentinel://:s3cret@one:1,two:2/shop/3?sentinel_password=s3cret", RedisStore, "sentinel://one:1,two:2/shop/3"),
         ("unix:///run/redis.sock?db=1&password=s3cret", RedisStore, "unix:///run/redis.sock?db=1"),
     ],
 )
@@ -28,6 +34,7 @@ def test_a_known_url_opens_its_store(url: str, kind: type, described: str) -> No
     assert type(store) is kind
     assert load({"POINTSMAN_STORE": url}).store == url
     assert store.describe() == described
+    assert "s3cret" not in repr(load({"POINTSMAN_STORE": url}))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,17 @@ def test_a_known_url_opens_its_store(url: str, kind: type, described: str) -> No
         "memory://host/path",
         "postgres://u:s3cret@h",
         "memory:/x",
+        "cluster://",
+        "cluster://:s3cret@",
+        "cluster://:s3cret@one,,two",
+        "cluster://:s3cret@one:0",
+        "cluster://:s3cret@one:port,two",
+        "cluster://one/3",
+        "sentinel://one:1",
+        "sentinel://one:1/",
+        "sentinel://:s3cret@one:1/shop/main",
+        "sentinel:///shop",
+        "sentinels://:s3cret@one/shop",
         "redis+cluster://:s3cret@h",
         "rediss+cluster://:s3cret@h",
         "unix://",
@@ -58,9 +76,11 @@ def test_any_other_url_is_refused_naming_the_known_ones_and_no_secret(url: str) 
         assert caught.value.variable == "POINTSMAN_STORE"
 
 
-def test_an_option_that_redis_does_not_have_is_refused_without_a_secret() -> None:
+@pytest.mark.parametrize("start", ["redis://:s3cret@h/0", "cluster://:s3cret@h", "sentinel://:s3cret@h/shop"])
+@pytest.mark.parametrize("option", ["socket_timeout=soon", "colour=s3cret"])
+def test_an_option_that_redis_does_not_have_is_refused_without_a_secret(start: str, option: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        open_store("redis://:s3cret@h/0?socket_timeout=soon", timeout_ms=10)
+        open_store(f"{start}?{option}", timeout_ms=10)
     assert "s3cret" not in str(caught.value)
 
 

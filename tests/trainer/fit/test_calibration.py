@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 from contracts.bundle import Calibration
 from tests.trainer.fit.conftest import random_rows, rows_of
 from trainer.fit import calibration, estimators
+from trainer.fit.estimators import Algorithm
 from trainer.fit.evaluation import Scored
 
 
@@ -69,15 +70,15 @@ def test_calibrated_is_a_probability_in_the_same_order(a: float, b: float, c: fl
     assert (np.diff(found) >= 0).all()
 
 
-@pytest.mark.parametrize("model", ["approval", "risk", "retry"])
-def test_it_is_fitted_on_answers_to_rows_that_were_not_learnt(model: str) -> None:
+@pytest.mark.parametrize("algorithm", ["forest", "regression", "boosted"])
+def test_it_is_fitted_on_answers_to_rows_that_were_not_learnt(algorithm: Algorithm) -> None:
     # Labels without any pattern: whoever learnt a row knows its label, whoever did not answers the base rate.
-    rows = random_rows(model, 1_500)
+    rows = random_rows("risk", 1_500)
     noise = np.random.default_rng(5).random(1_500) < 0.3
     rows = rows_of(rows.features, noise)
-    estimator = estimators.fit(model, rows.features, rows.labels, rows.weights, 0)  # type: ignore[arg-type]
+    estimator = estimators.fit(algorithm, rows.features, rows.labels, rows.weights, 0)
     learnt = Scored(noise, estimator.predict_proba(rows.features)[:, 1]).metrics(np.ones(1_500))["auc"]
-    raw, labels = calibration.held_out(model, estimator, rows, 0)  # type: ignore[arg-type]
+    raw, labels = calibration.held_out(algorithm, estimator, rows, 0)
     unseen = Scored(labels, raw).metrics(np.ones(len(raw)))["auc"]
     assert learnt > 0.6
     assert 0.4 < unseen < 0.6
@@ -91,7 +92,7 @@ def test_rows_of_one_payment_are_left_out_together() -> None:
     rows = rows_of(np.vstack([half, half]), labels)
     frame = rows.frame.with_columns(payment_id=np.tile([f"p{number}" for number in range(800)], 2))
     rows = type(rows)(features=rows.features, labels=labels, weights=rows.weights, frame=frame)
-    raw, known = calibration.held_out("retry", None, rows, 0)
+    raw, known = calibration.held_out("boosted", None, rows, 0)
     assert 0.4 < Scored(known, raw).metrics(np.ones(len(raw)))["auc"] < 0.6
 
 
@@ -100,6 +101,6 @@ def test_a_weighted_forest_answers_for_its_heavy_rows_too() -> None:
     weights = np.where(np.arange(1_200) % 20 == 0, 10.0, 0.5)
     weights /= weights.mean()
     rows = rows_of(rows.features, rows.labels, weights)
-    estimator = estimators.fit("routing", rows.features, rows.labels, weights, 0)
-    raw, labels = calibration.held_out("routing", estimator, rows, 0)
+    estimator = estimators.fit("forest", rows.features, rows.labels, weights, 0)
+    raw, labels = calibration.held_out("forest", estimator, rows, 0)
     assert len(raw) == len(labels) == 1_200

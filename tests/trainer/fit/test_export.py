@@ -7,14 +7,17 @@ from onnx import numpy_helper
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from contracts.bundle import Calibration
+from contracts.bundle import Calibration, ModelName
 from tests.trainer.fit.conftest import random_rows
 from trainer.errors import ExportError
 from trainer.fit import calibration, estimators
 from trainer.fit.dataset import INPUTS
 from trainer.fit.export import export, prove, raw_probability, run
 
-MODELS = ("approval", "risk", "routing", "retry")
+CASES: dict[str, tuple[ModelName, estimators.Algorithm]] = {
+    **{model: (model, champion) for model, champion in estimators.CHAMPIONS.items()},
+    **{f"{model}, {name}": (model, name) for model, names in estimators.CHALLENGERS.items() for name in names},
+}
 BETA = Calibration(method="beta", slope=1.6, slope_high=0.4, offset=-0.8, rows=100)
 NONE = Calibration(method="none")
 
@@ -22,23 +25,24 @@ NONE = Calibration(method="none")
 @pytest.fixture(scope="module")
 def estimator_of() -> dict[str, object]:
     made = {}
-    for model in MODELS:
+    for case, (model, algorithm) in CASES.items():
         rows = random_rows(model, 1_200)
         weights = rows.weights if model != "routing" else np.random.default_rng(0).exponential(1.0, 1_200)
-        made[model] = estimators.fit(model, rows.features, rows.labels, weights, 0)  # type: ignore[arg-type]
+        made[case] = estimators.fit(algorithm, rows.features, rows.labels, weights, 0)
     return made
 
 
 @pytest.mark.parametrize("scaling", [NONE, BETA, Calibration(method="platt", slope=0.7, offset=0.3)])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", CASES)
 def test_the_graph_answers_like_the_estimator_on_rows_it_never_saw(
-    model: str, scaling: Calibration, estimator_of: dict[str, object]
+    case: str, scaling: Calibration, estimator_of: dict[str, object]
 ) -> None:
-    graph = export(estimator_of[model], len(INPUTS[model]), scaling)  # type: ignore[index]
+    model, _ = CASES[case]
+    graph = export(estimator_of[case], len(INPUTS[model]), scaling)
     fresh = random_rows(model, 1_000, seed=9).features
     fresh[:100] = -1.0
     fresh[100:110] = 3e38
-    assert prove(graph, estimator_of[model], scaling, fresh, model) <= 1e-5
+    assert prove(graph, estimator_of[case], scaling, fresh, model) <= 1e-5
     answer = run(graph, fresh)
     assert answer.dtype == np.float32
     assert answer.shape == (1_000,)
@@ -47,15 +51,16 @@ def test_the_graph_answers_like_the_estimator_on_rows_it_never_saw(
     assert np.abs(one_by_one - answer[::250]).max() <= 1e-6
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_graph_with_one_wrong_number_is_refused(model: str, estimator_of: dict[str, object]) -> None:
-    graph = onnx.load_from_string(export(estimator_of[model], len(INPUTS[model]), BETA))  # type: ignore[index]
+@pytest.mark.parametrize("case", CASES)
+def test_a_graph_with_one_wrong_number_is_refused(case: str, estimator_of: dict[str, object]) -> None:
+    model, _ = CASES[case]
+    graph = onnx.load_from_string(export(estimator_of[case], len(INPUTS[model]), BETA))
     for initializer in graph.graph.initializer:
         if initializer.name == "pm_slope":
             initializer.CopyFrom(numpy_helper.from_array(np.float32(1.61), "pm_slope"))
     rows = random_rows(model, 300, seed=4).features
     with pytest.raises(ExportError) as refused:
-        prove(graph.SerializeToString(), estimator_of[model], BETA, rows, model)
+        prove(graph.SerializeToString(), estimator_of[case], BETA, rows, model)
     assert f"the exported {model} model differs from the fitted one by" in str(refused.value)
 
 
@@ -83,7 +88,7 @@ def test_a_forest_takes_the_branch_that_float64_thresholds_say() -> None:
     chance = np.random.default_rng(3)
     rows = random_rows("approval", 600)
     features = (chance.integers(0, 50, rows.features.shape) * np.float32(0.1) + np.float32(16_777)).astype(np.float32)
-    estimator = estimators.fit("approval", features, rows.labels, rows.weights, 0)
+    estimator = estimators.fit("forest", features, rows.labels, rows.weights, 0)
     near = np.concatenate([np.nextafter(features, np.float32(0)), features, np.nextafter(features, np.float32(np.inf))])
     graph = export(estimator, features.shape[1], NONE)
     assert np.abs(run(graph, near) - raw_probability(estimator, near)).max() <= 1e-6
@@ -92,7 +97,7 @@ def test_a_forest_takes_the_branch_that_float64_thresholds_say() -> None:
 def test_a_forest_of_stumps_and_single_leaves_is_a_graph_too() -> None:
     rows = random_rows("approval", 40)
     for labels in (rows.labels, np.arange(40) == 0):
-        estimator = estimators.make("approval", 40, 0).set_params(n_estimators=3).fit(rows.features, labels)
+        estimator = estimators.make("forest", 40, 0).set_params(n_estimators=3).fit(rows.features, labels)
         graph = export(estimator, rows.features.shape[1], NONE)
         assert np.abs(run(graph, rows.features) - raw_probability(estimator, rows.features)).max() <= 1e-6
 
@@ -104,7 +109,7 @@ def test_a_regression_of_large_opposite_coefficients_passes() -> None:
     one = chance.lognormal(8, 2, (900, 1)).astype(np.float32)
     features = (one * (1 + 1e-4 * chance.normal(size=rows.features.shape))).astype(np.float32)
     labels = chance.random(900) < expit(4 * (features[:, 0] / features[:, 1] - 1) / 1e-4)
-    estimator = estimators.fit("risk", features, labels, rows.weights, 0)
+    estimator = estimators.fit("regression", features, labels, rows.weights, 0)
     graph = export(estimator, features.shape[1], BETA)
     assert prove(graph, estimator, BETA, features, "risk") <= 1e-5
 
@@ -119,7 +124,7 @@ def test_a_challenger_of_another_kind_goes_through_the_general_converter() -> No
 def test_boosted_trees_of_single_leaves_answer_the_base_rate() -> None:
     # Too few rows to split on: every tree is one leaf.
     rows = random_rows("retry", 60)
-    estimator = estimators.fit("retry", rows.features, rows.labels, rows.weights, 0)
+    estimator = estimators.fit("boosted", rows.features, rows.labels, rows.weights, 0)
     for scaling in (NONE, BETA, Calibration(method="platt", slope=2.0, offset=0.1)):
         graph = export(estimator, rows.features.shape[1], scaling)
         assert prove(graph, estimator, scaling, rows.features, "retry") <= 1e-5
@@ -130,7 +135,7 @@ def test_a_field_that_training_always_had_is_neutral_where_a_request_lacks_it() 
     chance = np.random.default_rng(5)
     features = chance.random((4_000, 3)).astype(np.float32)
     labels = chance.random(4_000) < expit(8 * features[:, 0] - 6)
-    estimator = estimators.fit("risk", features, labels, np.ones(4_000), 0)
+    estimator = estimators.fit("regression", features, labels, np.ones(4_000), 0)
     graph = export(estimator, 3, NONE)
     best, worst, unknown = run(graph, np.array([[0, 0.5, 0.5], [1, 0.5, 0.5], [-1, 0.5, 0.5]], dtype=np.float32))
     # Were absence a zero, an unknown fraud score would be the best one there is.

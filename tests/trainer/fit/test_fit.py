@@ -136,7 +136,7 @@ def test_the_same_seed_gives_the_same_probabilities_and_another_seed_others(worl
         assert entry.evaluation == again.models[model].evaluation, model
         assert entry.sha256 == again.models[model].sha256, model
     rows = random_rows("approval", 300)
-    one, other = (estimators.fit("approval", rows.features, rows.labels, rows.weights, seed) for seed in (1, 2))
+    one, other = (estimators.fit("forest", rows.features, rows.labels, rows.weights, seed) for seed in (1, 2))
     assert not np.array_equal(one.predict_proba(rows.features), other.predict_proba(rows.features))
     assert first.models["routing"].policy_value == again.models["routing"].policy_value
 
