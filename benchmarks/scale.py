@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         runs.append(run)
     print(table(runs))
+    if arguments.engine == "spark":
+        print("processor and memory are those of the driver's Python alone: Java and its workers are not counted")
     if len(runs) > 1:
         print(verdict(runs))
     if arguments.plot is not None:
