@@ -174,12 +174,12 @@ async def _live(url: str, payments: int) -> None:
     at = micros(END)
     for start in range(0, payments, _AT_ONCE):
         numbers = range(start, min(start + _AT_ONCE, payments))
-        await asyncio.gather(*(_one(store, f"pay_{payments}_{number:012}", number, at) for number in numbers))
+        await asyncio.gather(*(_one(store, f"{payments:05}_{number:012}", number, at) for number in numbers))
     await store.close()
 
 
-async def _one(store: RedisStore, payment_id: str, number: int, at: int) -> None:
-    decision_id = f"d_{number:024}"
+async def _one(store: RedisStore, name: str, number: int, at: int) -> None:
+    payment_id, decision_id = f"pay_{name}", f"d_{name:>24}".replace(" ", "0")
     request = AuthRequest(
         payment_id=payment_id,
         merchant_id=f"shop_{number % 997:012}",

@@ -94,10 +94,15 @@ def compare(asked: Sequence[Asked], questions: pl.DataFrame, history: pl.DataFra
         late[np.ix_(places[is_ahead], columns)] = True
         doubtful = rows.filter(pl.Series(wrong & is_late & ~is_ahead))
         moments = cuts(doubtful, history, kind)
+        own = doubtful["row"].to_numpy().astype(np.intp)
         many = np.array([len(found) > MOST_UNDER_WAY for found in moments], dtype=np.bool_)
-        late[np.ix_(doubtful["row"].to_numpy().astype(np.intp)[many], columns)] = True
+        late[np.ix_(own[many], columns)] = True
         for number in range(MOST_UNDER_WAY):
-            until = [found[number] if number < len(found) <= MOST_UNDER_WAY else None for found in moments]
+            is_open: Flags = (differs[np.ix_(own, columns)] & ~late[np.ix_(own, columns)]).any(axis=1)
+            until = [
+                found[number] if number < len(found) and unexplained else None
+                for found, unexplained in zip(moments, is_open, strict=True)
+            ]
             told = doubtful.with_columns(pl.Series("read", until, dtype=pl.Int64)).drop_nulls("read")
             late |= _explained(told, history, kind, logged)
     return Comparison(logged, table.values, table.known, differs, late & differs)

@@ -79,7 +79,7 @@ def cuts(asked: pl.DataFrame, history: pl.DataFrame, kind: str) -> list[list[int
     """Return for each question the moments up to which its entity's events may have been in the store when it was read.
 
     Writes reach the store in the order of their answers and reports, more or less: with n of them under way there are
-    n + 1 such moments.
+    n + 1 such moments. The latest comes first.
 
     Parameters
     ----------
@@ -92,5 +92,5 @@ def cuts(asked: pl.DataFrame, history: pl.DataFrame, kind: str) -> list[list[int
     for name, read, answered in asked.select(key(kind).alias(_KEY), "read", "answered").iter_rows():
         applied = of_key.get(name, np.empty(0, dtype=np.int64))
         first, last = np.searchsorted(applied, (read - WRITE_US, answered))
-        found.append([read - WRITE_US - 1, *applied[first:last].tolist()])
+        found.append([*applied[first:last].tolist()[::-1], read - WRITE_US - 1])
     return found
