@@ -15,10 +15,8 @@ import numpy.typing as npt
 import polars as pl
 
 from features.increment import CODES
-from features.layout import AMOUNT, MEASURES, WORD, Layout
-from features.layout import LAYOUTS as LAYOUTS_BY_KIND
-from features.offline.increments import AT, KEY, MEMBER, RESULT, increments
-from features.offline.increments import key as key_of
+from features.layout import AMOUNT, LAYOUTS, MEASURES, WORD, Layout
+from features.offline.increments import AT, KEY, MEMBER, RESULT, increments, key
 from trainer.backfill.parts import Part, parts
 
 Item = tuple[str, str, bytes]
@@ -57,7 +55,7 @@ def part_states(history: pl.LazyFrame, part: Part, now: int) -> Iterator[Item]:
     now
         Microseconds.
     """
-    layout = LAYOUTS_BY_KIND[part.kind]
+    layout = LAYOUTS[part.kind]
     plans = _plans(history.filter(part.holds()), layout, now)
     found = dict(zip(plans, pl.collect_all(plans.values(), engine="streaming"), strict=True))
     entities = _entities(found["tiles"], layout, now)
@@ -95,7 +93,7 @@ def _plans(history: pl.LazyFrame, layout: Layout, now: int) -> dict[str, pl.Lazy
     }
     if "attempts" in layout.measures:
         decided = history.select(
-            key_of(layout.kind).alias(KEY),
+            key(layout.kind).alias(KEY),
             pl.col("occurred_at").dt.timestamp("us").alias(AT),
             pl.col("amount_minor"),
             (pl.col(layout.distinct) if layout.distinct else pl.lit(None, dtype=pl.String)).alias(MEMBER),
@@ -280,7 +278,7 @@ def _packed(
     members_, streak_ = memoryview(member.tobytes()), memoryview(decline.tobytes())
     ends = [np.cumsum(counts).tolist() for counts in (kept, members, streak)]
     row = entry = time = 0
-    for number, (key, *until) in enumerate(zip(keys, *ends, strict=True)):
+    for number, (named, *until) in enumerate(zip(keys, *ends, strict=True)):
         blob = b"".join(
             (
                 heads[size * number : size * (number + 1)],
@@ -291,4 +289,4 @@ def _packed(
             )
         )
         row, entry, time = until
-        yield kind, key, blob
+        yield kind, named, blob

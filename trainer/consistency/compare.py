@@ -98,11 +98,12 @@ def compare(asked: Sequence[Asked], questions: pl.DataFrame, history: pl.DataFra
         many = np.array([len(found) > MOST_UNDER_WAY for found in moments], dtype=np.bool_)
         late[np.ix_(own[many], columns)] = True
         for number in range(MOST_UNDER_WAY):
-            is_open: Flags = (differs[np.ix_(own, columns)] & ~late[np.ix_(own, columns)]).any(axis=1)
-            until = [
-                found[number] if number < len(found) and unexplained else None
-                for found, unexplained in zip(moments, is_open, strict=True)
-            ]
+            cells = np.ix_(own, columns)
+            is_open = np.flatnonzero((differs[cells] & ~late[cells]).any(axis=1))
+            until: list[int | None] = [None] * len(moments)
+            for place in is_open:
+                if number < len(moments[place]):
+                    until[place] = moments[place][number]
             told = doubtful.with_columns(pl.Series("read", until, dtype=pl.Int64)).drop_nulls("read")
             late |= _explained(told, history, kind, logged)
     return Comparison(logged, table.values, table.known, differs, late & differs)

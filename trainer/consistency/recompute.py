@@ -22,7 +22,7 @@ from features.offline.increments import key
 from features.offline.plan import request_features
 from features.offline.windows import entity_features
 from features.spec import FeatureSpec
-from trainer.consistency.frames import APPLIED, NUMBER
+from trainer.consistency.frames import NUMBER
 
 SPECS: Final = (*PAYMENT, *CANDIDATE)
 COLUMN: Final = {spec.name: column for column, spec in enumerate(SPECS)}
@@ -171,6 +171,3 @@ def of_payments(questions: pl.DataFrame, versions: Sequence[str], known: Mapping
             of_bundle = some.filter(pl.col("_bundle") == version)
             if priors and len(of_bundle):
                 table.take(request_features(of_bundle.lazy(), encodings, priors).collect(), priors)
-
-
-__all__ = ["APPLIED", "COLUMN", "SPECS", "Table", "asked_of", "of_entities", "of_payments", "specs_of", "worlds"]
