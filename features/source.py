@@ -175,7 +175,8 @@ def _starts(specs: Sequence[FeatureSpec]) -> list[str]:
                 times = hop // layout.hop
                 lines[_start(layout, width)] = f"(at - {width}) // {hop}" + (f" * {times}" if times > 1 else "")
             hop = layout.rings[-1].hop
-            lines[_horizon(layout)] = f"(at - {layout.horizon}) // {hop} * {hop}"
+            # Never below 1: a time of 0 stands for never.
+            lines[_horizon(layout)] = f"max((at - {layout.horizon}) // {hop} * {hop}, 1)"
     return [f"{name} = {value}" for name, value in lines.items()]
 
 

@@ -7,7 +7,7 @@ Redis; one contract suite holds both to the same bytes.
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from features.increment import CODES, Increment
 from features.layout import AMOUNT, INDEX, MOST_ROWS, VERSION, WORD, Layout
@@ -302,20 +302,38 @@ def _remember_result(view: View, increment: Increment) -> None:
         del view.streak[view.layout.streak :]
 
 
-def last_seen(layout: Layout, blob: bytes, member: int | None) -> tuple[int, int, int | None]:
-    """Return time and amount of an entity's last attempt, and the tile in which a member was seen last (None: never).
+class LastSeen(NamedTuple):
+    """What a state says before an attempt of what the attempt will write over.
 
-    A blob that cannot be read has seen nothing.
+    Attributes
+    ----------
+    attempt, amount
+        Time and amount of the last attempt, zeros for none.
+    member_tile
+        The tile in which the attempt's value was last seen; None for never, or for too long ago.
+    pushed_out
+        The member, and its tile, that makes room for a new one; None when there is room.
     """
-    if trouble(layout, blob) is not None:
-        return 0, 0, None
+
+    attempt: int = 0
+    amount: int = 0
+    member_tile: int | None = None
+    pushed_out: tuple[int, int] | None = None
+
+
+def last_seen(layout: Layout, blob: bytes | None, member: int | None) -> LastSeen:
+    """Return what `without` must know to take an attempt out again; a blob that cannot be read has seen nothing."""
+    if blob is None or trouble(layout, blob) is not None:
+        return LastSeen()
     _, rows, members, _, *rest = layout.head.unpack_from(blob)
-    tile = None
-    if member is not None:
-        offset = layout.head_size + rows * (4 + 4 * layout.words)
-        entries = [_MEMBER.unpack_from(blob, offset + 8 * place) for place in range(members)]
-        tile = next((last for value, last in entries if value == member), None)
-    return int(rest[layout.words]), int(rest[layout.words + 1]), tile
+    attempt, amount = int(rest[layout.words]), int(rest[layout.words + 1])
+    if member is None:
+        return LastSeen(attempt, amount)
+    offset = layout.head_size + rows * (4 + 4 * layout.words)
+    entries = [_MEMBER.unpack_from(blob, offset + 8 * place) for place in range(members)]
+    tile = next((last for value, last in entries if value == member), None)
+    full = tile is None and members == layout.members > 0
+    return LastSeen(attempt, amount, tile, entries[-1] if full else None)
 
 
 def without(
@@ -323,9 +341,8 @@ def without(
     blob: bytes | None,
     increment: Increment,
     *,
-    last: tuple[int, int] = (0, 0),
     member: int | None = None,
-    member_tile: int | None = None,
+    before: LastSeen = LastSeen(),  # noqa: B008 - immutable
 ) -> bytes | None:
     """Return the state as if an attempt had not been added: no attempt is a payment before itself.
 
@@ -333,12 +350,10 @@ def without(
     ----------
     layout, blob
         The state with the attempt in it.
-    increment
-        The attempt, added not long ago: its row is still there.
-    last
-        Time and amount of the entity's last attempt before it, zeros for none.
-    member, member_tile
-        What a distinct count remembered of it, and the tile in which that was seen last before (None: never).
+    increment, member
+        The attempt, and what a distinct count remembers of it.
+    before
+        What `last_seen` said of the state without it.
     """
     view = readable(layout, blob)
     if view is None or not layout.takes(increment.deltas) or view.newest is None:
@@ -356,14 +371,13 @@ def without(
         del tiles[position], rows[position]
     view.replace(tiles, rows)
     if view.last_attempt == increment.at:
-        view.last_attempt, view.last_amount = last
-    if member is not None:
-        seen = dict(view.members)
-        if seen.get(member) == tile:
-            view.members = [entry for entry in view.members if entry[0] != member]
-            if member_tile is not None:
-                view.members.append((member, member_tile))
-                view.members.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)
+        view.last_attempt, view.last_amount = before.attempt, before.amount
+    if member is not None and dict(view.members).get(member) == tile:
+        view.members = [entry for entry in view.members if entry[0] != member]
+        back = before.pushed_out if before.member_tile is None else (member, before.member_tile)
+        if back is not None and back[0] not in dict(view.members):
+            view.members.append(back)
+            view.members.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)
     return view.packed()
 
 

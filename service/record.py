@@ -5,7 +5,7 @@ records are kept.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from features.catalog import CATALOG
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, payment_keys
 from features.increment import Increment, attempt_increment, member
 from features.layout import LAYOUTS
-from features.state import last_seen, without
+from features.state import LastSeen, last_seen, without
 from service.store.base import States, Update
 
 TTL_SECONDS: Final = 7 * 86_400
@@ -29,13 +29,8 @@ FORGETTABLE: Final = frozenset(
 """Kinds of entity of which an attempt leaves more than sums: what was there before it goes into its record."""
 
 
-class Before(NamedTuple):
-    """What the state of one entity said before the attempt: its last attempt, and when the attempt's value was last seen."""
-
-    kind: str
-    last_attempt: int
-    last_amount: int
-    member_tile: int | None
+Before = tuple[str, LastSeen]
+"""A kind of entity, and what its state said before the attempt."""
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -88,36 +83,37 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
 
     def seen_before(self, states: States) -> tuple[Before, ...]:
         """Return what must be known to take the attempt out of these states again, once it has been added to them."""
-        found = []
-        for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False):
-            if kind in FORGETTABLE and blob is not None:
-                found.append(Before(kind, *last_seen(LAYOUTS[kind], blob, self._member(kind))))
-        return tuple(found)
+        return tuple(
+            [
+                (kind, last_seen(LAYOUTS[kind], blob, self._member(kind)))
+                for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False)
+                if kind in FORGETTABLE and blob is not None
+            ]
+        )
 
     def taken_out(self, states: States, processors: Sequence[str]) -> States:
         """Return the states without the counted attempt: no attempt is a payment before itself."""
         increment = self.attempt()
-        before = {entry.kind: entry for entry in self.before}
-        payment = []
-        for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False):
-            was = before.get(kind) or Before(kind, 0, 0, None)
-            payment.append(
+        before = dict(self.before)
+        payment = tuple(
+            [
                 without(
                     LAYOUTS[kind],
                     blob,
                     increment,
-                    last=(was.last_attempt, was.last_amount),
                     member=self._member(kind),
-                    member_tile=was.member_tile,
+                    before=before.get(kind, LastSeen()),
                 )
-            )
+                for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False)
+            ]
+        )
         candidates = [
             tuple(without(LAYOUTS[kind], blob, increment) for kind, blob in zip(CANDIDATE_KINDS, blobs, strict=True))
             if name == self.counted_through
             else blobs
             for name, blobs in zip(processors, states.candidates, strict=False)
         ]
-        return States(tuple(payment), tuple(candidates), states.record)
+        return States(payment, tuple(candidates), states.record)
 
     def _member(self, kind: str) -> int | None:
         """Return what a distinct count of this kind remembers the attempt by."""

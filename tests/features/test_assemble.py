@@ -101,6 +101,16 @@ def test_a_clock_ahead_of_ours_gives_no_negative_time() -> None:
     assert value("card_seconds_since_attempt", card=blob) == 0.0
 
 
+@pytest.mark.parametrize("at", [0, 1, DAY, -DAY, -400 * DAY, 2**53])
+def test_at_the_ends_of_time_nothing_that_never_was_is_seen(at: int) -> None:
+    """A time of 0 stands for never, and the longest window of 1970 reaches back behind it."""
+    blob = add(LAYOUTS["card"], None, attempt_increment(at - 1, 0))
+    for name in ("card_approved_decayed", "card_last_was_approved", "card_seconds_since_approved"):
+        assert value(name, at=at, card=blob) == ABSENT
+    late = add(LAYOUTS["card"], None, result_increment(at - 1, "approved"))
+    assert value("card_seconds_since_attempt", at=at, card=late) == ABSENT
+
+
 @pytest.mark.parametrize("kind", PAYMENT_KINDS)
 def test_a_state_that_cannot_be_read_is_never_seen_and_told(kind: str) -> None:
     told: list[tuple[str, str]] = []

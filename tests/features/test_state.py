@@ -18,7 +18,7 @@ from features.increment import (
     result_increment,
 )
 from features.layout import INDEX, LAYOUTS, MEASURES, MOST_ROWS, VERSION, Layout, Ring
-from features.state import View, add, empty, is_readable, last_seen, readable, trouble, without
+from features.state import LastSeen, View, add, empty, is_readable, last_seen, readable, trouble, without
 
 CARD = LAYOUTS["card"]
 NOON = 1_780_012_800 * SECOND
@@ -253,7 +253,7 @@ def test_a_state_that_cannot_be_read_counts_as_never_seen_and_says_why(blob: byt
     assert trouble(CARD, blob) == what
     assert readable(CARD, blob) is None
     assert add(CARD, blob, attempt_increment(NOON, 5)) == built(attempt_increment(NOON, 5))
-    assert last_seen(CARD, blob, 1) == (0, 0, None)
+    assert last_seen(CARD, blob, 1) == LastSeen()
 
 
 @given(st.binary(max_size=600))
@@ -290,17 +290,17 @@ def test_an_attempt_taken_out_again_leaves_what_was_there(kind: str) -> None:
     for number in range(150):
         at += chance.choice([1, SECOND, MINUTE, 20 * MINUTE, DAY])
         attempt = attempt_increment(at, chance.randrange(10**12))
-        value = chance.randrange(5)
-        was = (0, 0, None) if blob is None else last_seen(layout, blob, value)
+        value = chance.randrange(15)
+        was = last_seen(layout, blob, value)
         after = add(layout, blob, attempt, value)
-        back = without(layout, after, attempt, last=was[:2], member=value, member_tile=was[2])
+        back = without(layout, after, attempt, member=value, before=was)
         before = View(layout, blob) if blob is not None else View(layout)
         assert back is not None
         found = View(layout, back)
-        # A full set has pushed its oldest value out, and rows that a newer tile made too old stay away.
+        # Only rows that a newer tile made too old stay away.
         assert found.sums == before.sums
         assert (found.last_attempt, found.last_amount) == (before.last_attempt, before.last_amount)
-        assert set(found.members) <= set(before.members)
+        assert found.members == before.members
         assert set(found.tiles) <= set(before.tiles)
         for ring in layout.rings:
             for name in layout.measures:
@@ -311,7 +311,7 @@ def test_an_attempt_taken_out_again_leaves_what_was_there(kind: str) -> None:
 def test_an_attempt_is_taken_out_from_among_later_events() -> None:
     first, later = attempt_increment(NOON, 5), attempt_increment(NOON + MINUTE, 7)
     with_both = add(CARD, add(CARD, None, first, 1), later, 2)
-    view = View(CARD, without(CARD, with_both, first, last=(0, 0), member=1, member_tile=None))
+    view = View(CARD, without(CARD, with_both, first, member=1))
     assert sums(view.packed(), HOUR, NOON + 2 * MINUTE)["amount_minor"] == 7
     assert (view.last_attempt, view.last_amount) == (NOON + MINUTE, 7)
     assert [value for value, _ in view.members] == [2]

@@ -15,7 +15,7 @@ PROCESSORS = ("northpay", "southpay", "eastpay")
 
 def fields(chance: random.Random, number: int) -> dict[str, Any]:
     """Return a payment of a small shop: few cards and devices, so that their states fill."""
-    card = chance.randrange(8)
+    card = chance.randrange(14)
     return {
         "payment_id": f"pay_{number}",
         "merchant_id": f"shop_{chance.randrange(3)}",
