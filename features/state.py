@@ -360,12 +360,16 @@ def without(
         return blob
     tile = increment.at // layout.hop
     words = layout.packed(increment.deltas)
+    if any(view.sums[place] < words[place] for name, place in layout.place.items() if name != "amount_minor"):
+        # It was never added here: a write that failed, or an entity forgotten since.
+        return blob
     view.sums = _minus(layout, view.sums, words)
     tiles, rows = list(view.tiles), list(view.rows)
     position = bisect_left(tiles, tile)
-    for later in range(position + 1, len(rows)):
-        rows[later] = _minus(layout, rows[later], words)
     its_own = position < len(tiles) and tiles[position] == tile
+    # Its tile may be gone already: then every row from here on begins after it.
+    for later in range(position + its_own, len(rows)):
+        rows[later] = _minus(layout, rows[later], words)
     if its_own and rows[position] == (rows[position + 1] if position + 1 < len(rows) else view.sums):
         # Nothing else came in its tile.
         del tiles[position], rows[position]

@@ -1,7 +1,6 @@
 """One request, one way: read, assemble, score, choose, answer, keep. The only place that joins the rooms.
 
-The time of a decision (two cores, embedded store): state 5 us, features 46, two models 40, policy 15, counting the attempt
-35, the journal's record 10; then the journal's fsync, shared by all requests of the moment (docs/benchmarks.md).
+Where its time goes, in microseconds, is in docs/benchmarks.md; the journal's fsync is shared by all requests of the moment.
 
 Nothing here fails a request: what cannot be had is done without, and the answer says so in `degraded`.
 """
@@ -42,7 +41,7 @@ _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
 CLOCK_SKEW: Final = timedelta(minutes=5)
 LONGEST_WINDOW: Final = timedelta(microseconds=max(layout.horizon for layout in LAYOUTS.values()))
 FORGOTTEN_US: Final = 5 * 60 * 1_000_000
-"""How long after it was counted an attempt can be taken out of the windows again: it lies in all of them till then."""
+"""How long after it was counted an attempt is taken out of the windows again; later, it is a payment of the past."""
 MODEL_OF: Final = {"auth": "approval", "routing": "routing"}
 SETTLE_SECONDS: Final = 2.0
 
@@ -195,7 +194,7 @@ class Decide:
             if answered is not None:
                 return answered
         if before is not None and before.counted and 0 <= at - before.at < FORGOTTEN_US:
-            states = before.taken_out(states, processors)
+            states = before.taken_out(request, states, processors)
         rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
         approval = self._score(bundle, MODEL_OF[kind], rows, degraded) if processors else []
         if approval is None:
@@ -291,7 +290,7 @@ class Decide:
         keys = (by_decision(decision_id), by_attempt(payment_id, attempt))
         write: Coroutine[Any, Any, Any]
         if record.counted:
-            updates = record.updates(record.attempt(), record.processor)
+            updates = record.updates(record.attempt(), record.counted_through)
             event_id = attempt_event(payment_id, attempt)
             write = self._store.decided(event_id, updates, keys, encode(record), TTL_SECONDS)
         else:

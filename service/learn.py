@@ -25,8 +25,9 @@ from service.store.base import Applied, FeatureStore, by_attempt, by_decision
 Result = Literal["applied", "repeated", "kept"]
 Noted = Literal["applied", "repeated", "kept", "pending"]
 
-TOGETHER: Final = 32
-"""How many outcomes are matched and applied in one go: two round trips, a few milliseconds of an embedded store."""
+TOGETHER: Final = 8
+"""How many outcomes are matched and applied in one go: two round trips; an embedded store takes one or two milliseconds for
+them, ten when they are days late."""
 
 log: Final = logging.getLogger(__name__)
 

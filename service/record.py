@@ -91,29 +91,35 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
             ]
         )
 
-    def taken_out(self, states: States, processors: Sequence[str]) -> States:
-        """Return the states without the counted attempt: no attempt is a payment before itself."""
+    def taken_out(self, request: Payment, states: States, processors: Sequence[str]) -> States:
+        """Return the states without the counted attempt: no attempt is a payment before itself.
+
+        An entity that `request` names and the attempt did not name is left as it is: asked about again, a payment may
+        have another card.
+        """
         increment = self.attempt()
         before = dict(self.before)
-        payment = tuple(
-            [
-                without(
-                    LAYOUTS[kind],
-                    blob,
-                    increment,
-                    member=self._member(kind),
-                    before=before.get(kind, LastSeen()),
-                )
-                for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False)
-            ]
-        )
-        candidates = [
-            tuple(without(LAYOUTS[kind], blob, increment) for kind, blob in zip(CANDIDATE_KINDS, blobs, strict=True))
-            if name == self.counted_through
-            else blobs
-            for name, blobs in zip(processors, states.candidates, strict=False)
+        named = zip(PAYMENT_KINDS, payment_keys(self), payment_keys(request), states.payment, strict=False)
+        payment = [
+            without(LAYOUTS[kind], blob, increment, member=self._member(kind), before=before.get(kind, LastSeen()))
+            if mine == asked
+            else blob
+            for kind, mine, asked, blob in named
         ]
-        return States(payment, tuple(candidates), states.record)
+        candidates = []
+        for name, blobs in zip(processors, states.candidates, strict=False):
+            if name == self.counted_through:
+                keys = zip(
+                    CANDIDATE_KINDS, candidate_keys(self, name), candidate_keys(request, name), blobs, strict=True
+                )
+                blobs = tuple(
+                    [
+                        without(LAYOUTS[kind], blob, increment) if mine == asked else blob
+                        for kind, mine, asked, blob in keys
+                    ]
+                )
+            candidates.append(blobs)
+        return States(tuple(payment), tuple(candidates), states.record)
 
     def _member(self, kind: str) -> int | None:
         """Return what a distinct count of this kind remembers the attempt by."""

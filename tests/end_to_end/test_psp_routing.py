@@ -112,7 +112,9 @@ def test_held_out_attempts_get_the_offline_probability_over_http(psp: Path, tmp_
                 "occurred_at": row["occurred_at"].isoformat(),
             }
             settled = client.post("/api/decisioning/outcomes", json=report)
-            assert settled.json() == {"results": ["applied"], "degraded": ["clock:occurred_long_ago"]}, json.dumps(report)
+            assert settled.json() == {"results": ["applied"], "degraded": ["clock:occurred_long_ago"]}, json.dumps(
+                report
+            )
             if compared == ASKED:
                 break
     assert compared == ASKED

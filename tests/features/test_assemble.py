@@ -1,5 +1,8 @@
 """One payment's rows: absence, what was never seen, unreadable states, and what a bundle must bring."""
 
+import random
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -156,3 +159,51 @@ def test_the_keys_of_a_payment_are_those_of_its_fields() -> None:
     named |= zip(CANDIDATE_KINDS, candidate_keys(BARE, "north"), strict=True)
     values = {**{name: getattr(BARE, name) for name in BARE.__struct_fields__}, "processor": "north"}
     assert named == {kind: key(*(values[field] for field in fields)) for kind, fields in FIELDS.items()}
+
+
+def lived(kind: str, seed: int) -> bytes:
+    """Return a state with everything in it."""
+    chance = random.Random(seed)
+    blob = b""
+    for number in range(60):
+        at = NOON - chance.randrange(1, LAYOUTS[kind].horizon)
+        blob = add(LAYOUTS[kind], blob, attempt_increment(at, 10 ** chance.randrange(13)), number)
+        blob = add(LAYOUTS[kind], blob, result_increment(at, chance.choice(["approved", "declined", "error"])))
+    return blob
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_no_bytes_under_a_good_mark_crash_the_plan_or_give_what_is_no_number(kind: str) -> None:
+    chance = random.Random(kind)
+    good = lived(kind, 1)
+    offset = 6
+
+    def rows(blob: bytes) -> np.ndarray:
+        if kind in PAYMENT_KINDS:
+            return PLAN.rows(BARE, NOON, [blob if each == kind else None for each in PAYMENT_KINDS], ["n"], [])
+        return PLAN.rows(BARE, NOON, [], ["n"], [[blob if each == kind else None for each in CANDIDATE_KINDS]])
+
+    for place in range(offset, len(good)):
+        for mask in (1 << chance.randrange(8), 0xFF):
+            altered = good[:place] + bytes([good[place] ^ mask]) + good[place + 1 :]
+            assert np.isfinite(rows(altered)).all(), (place, mask)
+    decayed_at = LAYOUTS[kind].head_size - 24
+    for numbers in (np.zeros(3), np.full(3, np.nan), np.full(3, np.inf), np.array([1e-320, 1e300, -1.0])):
+        altered = good[:decayed_at] + numbers.astype("<f8").tobytes() + good[decayed_at + 24 :]
+        assert np.isfinite(rows(altered)).all()
+
+
+@pytest.mark.parametrize("kind", ["processor", "issuer"])
+def test_values_kept_from_the_payment_before_are_never_stale(kind: str) -> None:
+    """Another state, another moment, another entity, or none: each is what a plan that has seen nothing would say."""
+    chance = random.Random(3)
+    blobs = [None, b"", *(lived(kind, seed) for seed in range(3))]
+    plan = Plan(ENCODINGS)
+    for _ in range(300):
+        at = NOON + chance.choice([0, 1, SECOND, 10 * SECOND, MINUTE, HOUR, 3 * DAY, 90 * DAY])
+        asked = msgspec.structs.replace(BARE, issuer_country=chance.choice(["DE", "FR"]))
+        blob, name = chance.choice(blobs), chance.choice(["a", "b"])
+        known = [blob if each == kind else None for each in PAYMENT_KINDS]
+        candidates = [[blob if each == kind else None for each in CANDIDATE_KINDS]]
+        found, fresh = (each.rows(asked, at, known, [name], candidates) for each in (plan, Plan(ENCODINGS)))
+        assert found.tobytes() == fresh.tobytes()

@@ -319,6 +319,35 @@ def test_an_attempt_is_taken_out_from_among_later_events() -> None:
     assert without(CARD, b"junk", first) == b"junk"
 
 
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_an_attempt_taken_out_later_is_in_no_window_and_all_others_are(kind: str) -> None:
+    """Its tile may be gone from the finest rows by then, and others may have come into it, before and after."""
+    layout = LAYOUTS[kind]
+    chance = random.Random(kind)
+    for _ in range(200):
+        at = NOON + chance.randrange(DAY)
+        own = attempt_increment(at, chance.randrange(10**9))
+        others = [
+            attempt_increment(at + chance.choice([-1, 1]) * chance.randrange(6 * MINUTE), chance.randrange(10**9))
+            for _ in range(chance.randrange(1, 12))
+        ]
+        events = [*others, own]
+        chance.shuffle(events)
+        blob = without(layout, built(*events, layout=layout), own)
+        assert blob is not None
+        now = max(event.at for event in events) + chance.randrange(1, 10 * SECOND)
+        for ring in layout.rings:
+            start = (now - ring.reach) // ring.hop * ring.hop
+            for name in layout.measures:
+                expected = sum(event.deltas[INDEX[name]] for event in others if event.at >= start)
+                assert View(layout, blob).window(name, ring.reach, ring.hop, now) == expected, (name, ring.reach)
+
+
+def test_an_attempt_that_was_never_added_is_not_taken_out() -> None:
+    blob = built(result_increment(NOON, "approved"))
+    assert without(CARD, blob, attempt_increment(NOON, 5)) == blob
+
+
 def test_deltas_name_their_measures() -> None:
     assert deltas(chargebacks=2)[INDEX["chargebacks"]] == 2
     assert len(deltas()) == len(MEASURES)

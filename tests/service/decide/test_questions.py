@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from contracts.decision import Decision, RetryDecision
 from features.catalog import CANDIDATE, PAYMENT, POSITION
+from features.layout import LAYOUTS
+from features.state import View
+from service.store.base import StateKeys
 from tests.parts import (
     Parts,
     Tell,
@@ -236,3 +239,45 @@ def test_every_question_within_the_contract_is_answered(bundle_shelf: Path, aske
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(act(story, bundle_shelf, Path(folder)))
+
+
+def test_asked_again_with_another_card_leaves_that_cards_history_alone(tell: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        earlier = datetime.now(UTC) - timedelta(hours=1)
+        for number in range(2):
+            before = auth(payment_id=f"b{number}", card_token="tok_b", amount_minor=500, occurred_at=earlier)
+            await parts.decide.auth(before, deadline=soon())
+        await parts.decide.auth(auth(payment_id="p", card_token="tok_a", amount_minor=100_000), deadline=soon())
+        await parts.decide.settle()
+        answer = await parts.decide.auth(
+            auth(payment_id="p", card_token="tok_b", amount_minor=100_000), deadline=soon()
+        )
+        event = await parts.journal.find(answer.decision_id)
+        assert event is not None
+        assert event.vectors is not None
+        row = np.frombuffer(event.vectors.rows, dtype="<f4").reshape(len(event.vectors.processors), -1)[0]
+        assert row[POSITION["card_attempts_24h"]] == 2
+        assert row[POSITION["card_amount_mean_24h"]] == 500
+        # The shop is the same, and does not see the attempt as one before itself.
+        assert row[POSITION["merchant_attempts_24h"]] == 2
+
+    tell(story)
+
+
+@pytest.mark.parametrize("store", ["memory", "redis", "cluster"])
+def test_an_attempt_answered_again_through_another_processor_counts_through_the_first(
+    store: str, eager_shelf: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    async def story(parts: Parts) -> None:
+        for names in (("atlas",), ("cobalt",)):
+            asked = auth(processors=names)
+            assert (await parts.decide.auth(asked, deadline=soon())).processor == names[0]
+            await parts.decide.settle()
+        states = await parts.store.read(StateKeys((), (("atlas",), ("cobalt",))))
+        (first,), (second,) = (one[:1] for one in states.candidates)
+        assert first is not None
+        assert View(LAYOUTS["processor"], first).sums[0] == 1
+        assert second is None
+
+    url = "memory://" if store == "memory" else request.getfixturevalue(f"{store}_url")
+    asyncio.run(act(story, eager_shelf, tmp_path, url, timeout_ms=5000.0))
