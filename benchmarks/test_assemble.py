@@ -16,6 +16,9 @@ from contracts.payment import AuthRequest
 from features.assemble import WIDTH, Matrix, Plan
 from features.clock import micros
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, payment_keys
+from features.increment import result_increment
+from features.layout import LAYOUTS
+from features.state import add
 from service.models.bundle import Bundle
 from service.store.base import StateKeys, States
 from service.store.memory import MemoryStore
@@ -56,10 +59,36 @@ def assemble(plan: Plan, case: Case) -> Matrix:
     return plan.rows(case.request, case.at, states.payment, case.request.processors, states.candidates)
 
 
-def test_known_entities(benchmark: BenchmarkFixture, bundle: Bundle, cases: list[Case]) -> None:
-    """Entities with a history: the packed states are unpacked in the time shown."""
+def changed(cases: list[Case], most: int) -> list[Case]:
+    """Return the cases with an outcome more, from one to the next, in the state of `most` of the processors and of the issuer.
+
+    Two of five is what a payment sees when each one before it was decided and settled. With all five, no value can be kept.
+    """
+    made = []
+    candidates = list(cases[0].states.candidates)
+    payment = list(cases[0].states.payment)
+    issuer = PAYMENT_KINDS.index("issuer")
+    for number, case in enumerate(cases * 4):
+        known = result_increment(case.at - 5_000_000 + number, "approved")
+        for turn in range(most):
+            place = (number * most + turn) % len(candidates)
+            blob = add(LAYOUTS["processor"], candidates[place][0], known)
+            candidates[place] = (blob, *candidates[place][1:])
+        payment[issuer] = add(LAYOUTS["issuer"], payment[issuer], known)
+        own = case.states.payment
+        states = States(
+            (*own[:issuer], payment[issuer], *own[issuer + 1 :]),
+            tuple((shared[0], *mine[1:]) for shared, mine in zip(candidates, case.states.candidates, strict=True)),
+        )
+        made.append(case._replace(states=states))
+    return made
+
+
+@pytest.mark.parametrize("most", [0, 2, 5], ids=["no", "two", "all"])
+def test_known_entities(benchmark: BenchmarkFixture, bundle: Bundle, cases: list[Case], most: int) -> None:
+    """Entities with a history, some processors' states changed since the payment before."""
     benchmark.group = GROUP
-    turn = cycle(cases).__next__
+    turn = cycle(changed(cases, most) if most else cases).__next__
     benchmark.extra_info["features"] = len(bundle.manifest.features)
     benchmark.extra_info["states"] = known(cases[-1])
     assert benchmark(lambda: assemble(bundle.plan, turn())).shape == (5, WIDTH)

@@ -228,7 +228,7 @@ class Decide:
         else:
             record = of_payment(request, choice.processor, at, counted=counted, decision_id=answer.decision_id)
             record = msgspec.structs.replace(record, before=record.seen_before(states))
-        self._remember(record, request.payment_id, request.attempt, answer.decision_id)
+        self._remember(record, request.payment_id, request.attempt, answer.decision_id, blind=states is NOTHING_KNOWN)
         return answer, self._vectors(rows, processors), now
 
     async def _read(
@@ -285,20 +285,33 @@ class Decide:
             return None
         return LoggedVectors(fingerprint=FINGERPRINT, processors=processors, rows=rows.tobytes())
 
-    def _remember(self, record: DecisionRecord, payment_id: str, attempt: int, decision_id: str) -> None:
-        """Count the attempt and keep its record, while the journal makes the answer durable."""
+    def _remember(
+        self, record: DecisionRecord, payment_id: str, attempt: int, decision_id: str, *, blind: bool = False
+    ) -> None:
+        """Count the attempt and keep its record, while the journal makes the answer durable.
+
+        Decided `blind`, without what the store holds, the attempt may have a record already, of how it was counted.
+        """
         keys = (by_decision(decision_id), by_attempt(payment_id, attempt))
         write: Coroutine[Any, Any, Any]
-        if record.counted:
+        if not record.counted:
+            # Without the event's mark: the attempt is still to be counted, by its own question or by its outcome.
+            write = self._store.remember(keys, encode(record), TTL_SECONDS)
+        elif blind:
+            write = self._count_blind(record, attempt_event(payment_id, attempt), keys)
+        else:
             updates = record.updates(record.attempt(), record.counted_through)
             event_id = attempt_event(payment_id, attempt)
             write = self._store.decided(event_id, updates, keys, encode(record), TTL_SECONDS)
-        else:
-            # Without the event's mark: the attempt is still to be counted, by its own question or by its outcome.
-            write = self._store.remember(keys, encode(record), TTL_SECONDS)
         writing = asyncio.ensure_future(write)
         self._writing.add(writing)
         writing.add_done_callback(self._written)
+
+    async def _count_blind(self, record: DecisionRecord, event_id: str, keys: tuple[str, str]) -> None:
+        """Count an attempt, and name its record by the attempt only when it had not been counted before."""
+        updates = record.updates(record.attempt(), record.counted_through)
+        if await self._store.decided(event_id, updates, keys[:1], encode(record), TTL_SECONDS):
+            await self._store.remember(keys[1:], encode(record), TTL_SECONDS)
 
     def _written(self, writing: asyncio.Task[Any]) -> None:
         self._writing.discard(writing)

@@ -12,8 +12,10 @@ import pytest
 
 from contracts.decision import Decision
 from features.assemble import Matrix
-from service.errors import StoreUnavailable
+from service.errors import StoreTimeout, StoreUnavailable
 from service.journal.sqlite import SqliteJournal
+from service.record import decode
+from service.store.base import StateKeys, States, by_attempt
 from service.store.memory import MemoryStore
 from tests.parts import (
     Parts,
@@ -248,3 +250,43 @@ def test_an_answer_does_not_wait_for_a_journal_that_hangs(tell_memory: Tell, tmp
             await asyncio.sleep(0.02)
 
     tell_memory(story)
+
+
+class BlindStore(MemoryStore):
+    """A store whose reads can be made to come too late."""
+
+    late = False
+
+    async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
+        if self.late:
+            raise StoreTimeout(10.0)
+        return await super().read(keys, deadline=deadline)
+
+
+def test_a_question_answered_blind_leaves_the_record_of_how_its_attempt_was_counted(
+    bundle_shelf: Path, tmp_path: Path
+) -> None:
+    store = BlindStore()
+
+    async def story(parts: Parts) -> None:
+        for names, store.late in ((("atlas",), False), (("cobalt",), True)):
+            answer = await parts.decide.auth(auth(processors=names), deadline=soon())
+            assert answer.degraded == (("features:store_timeout",) if store.late else ())
+            await parts.decide.settle()
+        store.late = False
+        content = await parts.store.recall([by_attempt("pay_1", 1)])
+        assert content is not None
+        record = decode(content)
+        assert record is not None
+        assert record.counted_through == "atlas"
+        # One that was never counted before is counted, and its record is under the attempt all the same.
+        store.late = True
+        await parts.decide.auth(auth(payment_id="pay_2", processors=("cobalt",)), deadline=soon())
+        await parts.decide.settle()
+        content = await parts.store.recall([by_attempt("pay_2", 1)])
+        assert content is not None
+        record = decode(content)
+        assert record is not None
+        assert record.counted_through == "cobalt"
+
+    asyncio.run(act(story, bundle_shelf, tmp_path, store))
