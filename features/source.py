@@ -14,27 +14,29 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import Any, Final, Protocol
 
-from contracts.currency import EXPONENT
 from features.clock import DAY, EPOCH, HOUR, SECOND
-from features.encoding import SEPARATOR, Encodings
+from features.encoding import Encodings
+from features.fields import OTHER_UNIT, STATIC, UNITS, category_source, static_source
 from features.increment import CODES
 from features.layout import AMOUNT, DECAYED, INDEX, MOST_ROWS, WORD, Layout
 from features.spec import FeatureSpec
 
-UNITS: Final[dict[str, float]] = {code: 10.0**exponent for code, exponent in EXPONENT.items()}
-"""Minor units in one major unit, by currency; a currency that is not here has 100."""
-
-OTHER_UNIT: Final = 100.0
-
-
 PER_PAYMENT: Final = frozenset({"since", "relative"})
 """Operations that look at more than a state and the tile of the present."""
 
-MOST_KEPT: Final = 1024
-"""Entities of a kind whose values are kept for the next payment."""
+MOST_KEPT: Final = 16_384
+"""Entities of a kind whose values are kept for the next payment: about 10 MB."""
 
-KEPT: Final = {"processor": "processor", "issuer": "p.issuer_country"}
-"""Kinds of few entities, each in many payments, and what names one: their values are kept until state or tile change."""
+KEPT: Final = {
+    "processor": "processor",
+    "processor_bin": "(processor, p.card_bin)",
+    "processor_issuer": "(processor, p.issuer_country)",
+}
+"""Kinds whose values are kept until state or tile change, and what names one of their entities.
+
+A payment changes the states it names; of its candidates it changes those of the one processor it went through. The others
+are the same when the next payment asks.
+"""
 
 
 class Rows(Protocol):
@@ -55,23 +57,6 @@ class Rows(Protocol):
     ) -> list[bytes]: ...
 
 
-# Operations on the payment's own fields: an expression over a, b (the inputs), k (the constant), at, us.
-# `at` is the moment of the decision and `us` the moment the feature speaks of, both in microseconds.
-_STATIC: Final[dict[str, str]] = {
-    "number": "{absent} if {a} is None else {a}",
-    "flag": "{absent} if {a} is None else (1.0 if {a} else 0.0)",
-    "present": "0.0 if {a} is None else 1.0",
-    "equals": "{absent} if {a} is None else (1.0 if {a} == {k} else 0.0)",
-    "differs": "{absent} if {a} is None or {b} is None else (1.0 if {a} != {b} else 0.0)",
-    "major": "{a} / units.get({b}, other_unit)",
-    "whole": "1.0 if {a} % units.get({b}, other_unit) == 0 else 0.0",
-    "hour": "({us} % day) / hour",
-    "weekday": "({us} // day + 3) % 7",
-    "monthday": "date({us} // day + first_day).day",
-    "weekend": "1.0 if ({us} // day + 3) % 7 >= 5 else 0.0",
-    "night": "1.0 if {us} % day < 6 * hour else 0.0",
-}
-
 # Operations on a seen entity: m and n are the sums of the inputs over the window. Whole numbers stay what they are:
 # packing them into a float32 rounds by way of a float64, as everywhere.
 _STATE: Final[dict[str, str]] = {
@@ -84,18 +69,8 @@ _STATE: Final[dict[str, str]] = {
     "decayed": "{part} / {whole} if last_result >= {horizon} and 0.0 <= {part} <= {whole} < 1e300 and {whole} else {absent}",
 }
 
-OPERATIONS: Final = frozenset(_STATIC) | frozenset(_STATE) | {"prior", "distinct", "streak"}
+OPERATIONS: Final = frozenset(STATIC) | frozenset(_STATE) | {"prior", "distinct", "streak"}
 """Every operation this engine can compute."""
-
-_FIELD: Final[dict[str, str]] = {
-    "at": "at",
-    "retry_at": "(at + wait * second)",
-    "wait_seconds": "wait",
-    "processor": "processor",
-    "same_processor": "(processor == p.decline.processor)",
-    "response_code": "p.decline.response_code",
-    "advice_code": "p.decline.advice_code",
-}
 
 
 def compiled(
@@ -141,11 +116,11 @@ def compiled(
         if spec.target is not None:
             names[f"t_{spec.name}"] = dict(encodings[spec.name].values).get
             names[f"d_{spec.name}"] = encodings[spec.name].default
-            given, varying = _category(spec, scope)
+            given, varying = category_source(spec, scope)
             before += [f"g{position} = {given}"] if given else []
             body.append(f"v{position} = t_{spec.name}({varying.format(given=f'g{position}')}, d_{spec.name})")
         elif spec.entity is None:
-            body.append(f"v{position} = {_static(spec)}")
+            body.append(f"v{position} = {static_source(spec)}")
     for place, kind in enumerate(kinds):
         entries = [(position, spec) for position, spec in enumerate(specs) if spec.entity == kind]
         if entries:
@@ -170,10 +145,6 @@ def _unpackers(item: str, most: int) -> tuple[Callable[..., tuple[int, ...]], ..
     return tuple(struct.Struct("<" + item * count).unpack_from for count in range(most + 1))
 
 
-def _field(name: str) -> str:
-    return _FIELD.get(name, f"p.{name}")
-
-
 def _starts(specs: Sequence[FeatureSpec]) -> list[str]:
     """Return the lines that make the first tile of every window, and of every horizon its first microsecond too."""
     lines: dict[str, str] = {}
@@ -186,6 +157,7 @@ def _starts(specs: Sequence[FeatureSpec]) -> list[str]:
                 lines[_start(layout, width)] = f"(at - {width}) // {hop}" + (f" * {times}" if times > 1 else "")
             hop = layout.rings[-1].hop
             # Never below 1: a time of 0 stands for never.
+            lines[f"tile_{layout.hop}"] = f"at // {layout.hop}"
             lines[_horizon(layout)] = f"max((at - {layout.horizon}) // {hop} * {hop}, 1)"
     return [f"{name} = {value}" for name, value in lines.items()]
 
@@ -199,25 +171,6 @@ def _start(layout: Layout, width: int) -> str:
 def _horizon(layout: Layout) -> str:
     """Return the name of the first microsecond of the longest window."""
     return f"h_{layout.horizon}_{layout.rings[-1].hop}"
-
-
-def _category(spec: FeatureSpec, scope: str) -> tuple[str, str]:
-    """Return the part of a category that all rows share, and the whole as an expression over it ("{given}")."""
-    parts = [f"({_field(name)} or '')" for name in spec.inputs]
-    join = f" + {SEPARATOR!r} + "
-    if scope != "candidate":
-        return join.join(parts), "{given}"
-    if parts == ["(processor or '')"]:
-        return "", "processor or ''"
-    # The candidate comes first in a category of its own.
-    return f"{SEPARATOR!r} + {join.join(parts[1:])}", "(processor or '') + {given}"
-
-
-def _static(spec: FeatureSpec) -> str:
-    fields = [_field(name) for name in spec.inputs]
-    return _STATIC[spec.operation].format(
-        a=fields[0], b=fields[-1], us=fields[0], k=repr(spec.constant), absent=repr(spec.default)
-    )
 
 
 Entries = Sequence[tuple[int, FeatureSpec]]
@@ -316,7 +269,7 @@ def _opened(
 def _kept(place: int, entries: Entries, read: list[str], opened: list[str], names: dict[str, Any]) -> list[str]:
     """Return the lines that take an entity's values from the last payment when its state and the tile are the same.
 
-    Comparing half a kilobyte costs a thirtieth of a microsecond, taking it apart two.
+    Comparing half a kilobyte costs a thirtieth of a microsecond, taking it apart one to three.
     """
     layout = entries[0][1].layout
     kind = layout.kind
@@ -325,15 +278,16 @@ def _kept(place: int, entries: Entries, read: list[str], opened: list[str], name
     names["most_kept"] = MOST_KEPT
     return [
         *read,
-        f"q = kept_{kind}.get({KEPT[kind]})",
-        f"if q is not None and q[0] == b and q[1] == at // {layout.hop}:",
+        f"e = {KEPT[kind]}",
+        f"q = kept_{kind}.get(e)",
+        f"if q is not None and q[0] == b and q[1] == tile_{layout.hop}:",
         f"    {values} = q[2]",
         "else:",
         *("    " + line for line in _defaults(entries)),
         *("    " + line for line in opened),
         f"    if len(kept_{kind}) >= most_kept:",
         f"        kept_{kind}.clear()",
-        f"    kept_{kind}[{KEPT[kind]}] = (b, at // {layout.hop}, ({values},))",
+        f"    kept_{kind}[e] = (b, tile_{layout.hop}, ({values},))",
     ]
 
 

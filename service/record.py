@@ -14,7 +14,7 @@ from features.catalog import CATALOG
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, payment_keys
 from features.increment import Increment, attempt_increment, member
 from features.layout import LAYOUTS
-from features.state import LastSeen, last_seen, without
+from features.undo import LastSeen, last_seen, without
 from service.store.base import States, Update
 
 TTL_SECONDS: Final = 7 * 86_400

@@ -11,9 +11,9 @@ import polars as pl
 
 from features.clock import DAY, HOUR, SECOND
 from features.encoding import SEPARATOR, Encodings
+from features.fields import OTHER_UNIT, UNITS
 from features.increment import CODES
 from features.offline.moments import EVENTS
-from features.source import OTHER_UNIT, UNITS
 from features.spec import FeatureSpec
 
 Expression = Callable[[FeatureSpec], pl.Expr]

@@ -12,9 +12,9 @@ from features.catalog import CATALOG, NAMES, POSITION
 from features.clock import DAY, HOUR, MINUTE, SECOND
 from features.encoding import neutral
 from features.entity import CANDIDATE_KINDS, FIELDS, PAYMENT_KINDS, candidate_keys, key, payment_keys
+from features.fields import UNITS
 from features.increment import attempt_increment, member, result_increment
 from features.layout import LAYOUTS
-from features.source import UNITS
 from features.spec import ABSENT
 from features.state import add, empty
 
@@ -193,7 +193,7 @@ def test_no_bytes_under_a_good_mark_crash_the_plan_or_give_what_is_no_number(kin
         assert np.isfinite(rows(altered)).all()
 
 
-@pytest.mark.parametrize("kind", ["processor", "issuer"])
+@pytest.mark.parametrize("kind", CANDIDATE_KINDS)
 def test_values_kept_from_the_payment_before_are_never_stale(kind: str) -> None:
     """Another state, another moment, another entity, or none: each is what a plan that has seen nothing would say."""
     chance = random.Random(3)
@@ -201,7 +201,8 @@ def test_values_kept_from_the_payment_before_are_never_stale(kind: str) -> None:
     plan = Plan(ENCODINGS)
     for _ in range(300):
         at = NOON + chance.choice([0, 1, SECOND, 10 * SECOND, MINUTE, HOUR, 3 * DAY, 90 * DAY])
-        asked = msgspec.structs.replace(BARE, issuer_country=chance.choice(["DE", "FR"]))
+        shown = {"issuer_country": chance.choice(["DE", "FR"]), "card_bin": chance.choice(["411111", "555555", None])}
+        asked = msgspec.structs.replace(BARE, **shown)
         blob, name = chance.choice(blobs), chance.choice(["a", "b"])
         known = [blob if each == kind else None for each in PAYMENT_KINDS]
         candidates = [[blob if each == kind else None for each in CANDIDATE_KINDS]]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features import state
 from features.clock import DAY, HOUR, MINUTE, SECOND
 from features.increment import (
     CODES,
@@ -18,7 +19,9 @@ from features.increment import (
     result_increment,
 )
 from features.layout import INDEX, LAYOUTS, MEASURES, MOST_ROWS, VERSION, Layout, Ring
-from features.state import LastSeen, View, add, empty, is_readable, last_seen, readable, trouble, without
+from features.newest import add_to_newest
+from features.state import View, add, empty, is_readable, readable, trouble
+from features.undo import LastSeen, last_seen, without
 
 CARD = LAYOUTS["card"]
 NOON = 1_780_012_800 * SECOND
@@ -341,6 +344,41 @@ def test_an_attempt_taken_out_later_is_in_no_window_and_all_others_are(kind: str
             for name in layout.measures:
                 expected = sum(event.deltas[INDEX[name]] for event in others if event.at >= start)
                 assert View(layout, blob).window(name, ring.reach, ring.hop, now) == expected, (name, ring.reach)
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_the_quick_way_into_the_newest_tile_gives_the_same_bytes(kind: str) -> None:
+    layout = LAYOUTS[kind]
+    chance = random.Random(kind)
+    blob, quick = None, 0
+    at = NOON
+    for _ in range(800):
+        at += chance.choice([0, 0, 1, SECOND, SECOND, MINUTE, HOUR])
+        made = chance.choice(
+            [
+                attempt_increment(at, chance.choice([0, 5, 2**31, 10**12])),
+                result_increment(
+                    at - chance.choice([0, 0, 0, SECOND]), chance.choice(["approved", "declined", "error"])
+                ),
+                chargeback_increment(at),
+            ]
+        )
+        value = chance.randrange(4) if made.is_attempt else None
+        after = add(layout, blob, made, value)
+        if blob is not None and (quickly := add_to_newest(layout, blob, made, value)) is not None:
+            quick += 1
+            # The same by the long way: the state taken apart, and its tiles and rows put together again.
+            view = View(layout, blob)
+            view.replace(list(view.tiles), list(view.rows))
+            assert quickly == after == added_the_long_way(layout, view.packed(), made, value)
+        blob = after
+    assert quick > 50
+
+
+def added_the_long_way(layout: Layout, blob: bytes, made: Increment, value: int | None) -> bytes:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "add_to_newest", lambda *_: None)
+        return add(layout, blob, made, value)
 
 
 def test_an_attempt_that_was_never_added_is_not_taken_out() -> None:
