@@ -65,16 +65,17 @@ def changed(cases: list[Case], most: int) -> list[Case]:
     One of five is what a payment sees when the one before it was decided and settled. With all five nothing can be kept.
     """
     made = []
+    shared = [blobs[0] for blobs in cases[0].states.candidates]
     for number, case in enumerate(cases * 4):
         known = result_increment(case.at - 5_000_000 + number, "approved")
-        touched = {(number * most + turn) % len(case.states.candidates) for turn in range(most)}
-        candidates = tuple(
-            tuple(add(LAYOUTS[kind], blob, known) for kind, blob in zip(CANDIDATE_KINDS, blobs, strict=True))
-            if place in touched
-            else blobs
-            for place, blobs in enumerate(case.states.candidates)
-        )
-        made.append(case._replace(states=case.states._replace(candidates=candidates)))
+        candidates = []
+        for place, own in enumerate(case.states.candidates):
+            blobs = (shared[place], *own[1:])
+            if place in {(number * most + turn) % len(shared) for turn in range(most)}:
+                blobs = tuple(add(LAYOUTS[kind], was, known) for kind, was in zip(CANDIDATE_KINDS, blobs, strict=True))
+                shared[place] = blobs[0]
+            candidates.append(blobs)
+        made.append(case._replace(states=case.states._replace(candidates=tuple(candidates))))
     return made
 
 
