@@ -162,7 +162,7 @@ GROUPS: Final[dict[str, Specs]] = {
         *_approved("processor", 15 * MINUTE, HOUR, DAY),
         *(rate("processor", "technical", "results", width) for width in (MINUTE, 15 * MINUTE, HOUR)),
         decayed("processor", "approved"),
-        streak("processor"),
+        decayed("processor", "technical"),
     ),
     "processor_bin": (
         count("processor_bin", "results", WEEK),

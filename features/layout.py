@@ -266,7 +266,6 @@ LAYOUTS: Final[dict[str, Layout]] = {
             ("attempts", "results", "approved", "technical"),
             ((10 * SECOND, MINUTE), (MINUTE, 15 * MINUTE), _TENS, _PAIRS),
             30 * MINUTE,
-            streak=8,
         ),
         Layout("processor_bin", ("results", "approved", "technical"), (_PAIRS, _WEEK), 6 * HOUR),
         Layout("processor_issuer", ("results", "approved", "technical"), (_TENS, _PAIRS), HOUR),
