@@ -33,6 +33,8 @@ from service.store.trial import examine
 _MOST_KEYS: Final = 1000
 _MOST_COMMANDS: Final = 32
 """What one exchange may hold, so that it stays well under any timeout: 32 updates keep Redis busy for 2 ms."""
+_BEHIND_SECONDS: Final = 0.25
+"""The most that a write behind an answer may take: nobody waits for it, and an attempt counted late is better than a lost one."""
 
 
 _Names = Sequence[str | None]
@@ -52,7 +54,7 @@ class RedisStore:
     url
         ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://`` (`service.store.address`).
     timeout_ms
-        The most that any call may take.
+        The most that a call somebody waits for may take; the writes behind an answer have a quarter of a second.
     event_ttl_seconds
         How long an applied event is remembered.
     """
@@ -63,7 +65,9 @@ class RedisStore:
         self._event_ttl_ms = event_ttl_seconds * 1000
         seconds = timeout_ms / 1000
         self._reads: _Read = Lane(self._connection, _mget, timeout=seconds, weigh=len, most=_MOST_KEYS)
-        self._writes: _Write = Lane(self._connection, _evalsha, timeout=seconds, weigh=len, most=_MOST_COMMANDS)
+        self._seconds = seconds
+        behind = max(seconds, _BEHIND_SECONDS)
+        self._writes: _Write = Lane(self._connection, _evalsha, timeout=behind, weigh=len, most=_MOST_COMMANDS)
 
     async def open(self) -> str | None:
         """Look at the server once: reachable, new enough, not in cluster mode, scripts and keys allowed."""
@@ -94,7 +98,7 @@ class RedisStore:
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
-        (applied,) = await self._writes.ask((update(self._event_ttl_ms, event_id, updates),), deadline)
+        (applied,) = await self._writes.ask((update(self._event_ttl_ms, event_id, updates),), deadline, self._seconds)
         return applied
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
@@ -102,7 +106,9 @@ class RedisStore:
         applied: list[bool] = []
         for start in range(0, len(batch), _MOST_COMMANDS):
             part = batch[start : start + _MOST_COMMANDS]
-            applied += await self._writes.ask([update(self._event_ttl_ms, *event) for event in part], deadline)
+            applied += await self._writes.ask(
+                [update(self._event_ttl_ms, *event) for event in part], deadline, self._seconds
+            )
         return applied
 
     async def decided(

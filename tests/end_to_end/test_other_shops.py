@@ -32,8 +32,8 @@ def test_risk_reaches_the_handbook_on_its_own_week(tmp_path: Path) -> None:
     figures = fitted(
         "fraud_handbook_2018", tmp_path, source, *week, "--test-until", "2018-08-01", "--exclude-compromised"
     )
-    assert figures["risk.auc"] >= 0.84
-    assert figures["risk.average_precision"] >= 0.55
+    assert figures["risk.auc"] >= 0.85
+    assert figures["risk.average_precision"] >= 0.67
     # There are no declines and no processors in it: nothing else may claim to have learnt.
     assert set(figures) == {"risk.auc", "risk.average_precision"}
 
