@@ -29,7 +29,9 @@ def add_to_newest(layout: Layout, blob: bytes, increment: Increment, member: int
     end = layout.head_size + rows * (4 + 4 * layout.words)
     at, deltas, code = increment
     tile = at // layout.hop
-    if mark != layout.mark or not rows or len(blob) != end + 8 * (members + streak) or rows > MOST_ROWS:
+    if mark != layout.mark or not rows or len(blob) != end + 8 * (members + streak):
+        return None
+    if rows > MOST_ROWS or members > layout.members or streak > layout.streak:
         return None
     if _TILE.unpack_from(blob, layout.head_size + 4 * rows - 4)[0] != tile:
         return None

@@ -243,6 +243,9 @@ def _opened(
     """Return the lines that unpack the blob `b` and set the entity's features."""
     layout = entries[0][1].layout
     kind = layout.kind
+    fits = (f" or m > {layout.members}" if layout.members else "") + (
+        f" or k > {layout.streak}" if layout.streak else ""
+    )
     lines = [
         "if b is not None:",
         "    z = len(b)",
@@ -250,7 +253,7 @@ def _opened(
         f"        {', '.join(fields)} = head_{kind}(b)",
         "    else:",
         "        mark = None",
-        f"    if mark != mark_{kind} or z != {layout.head_size} + {4 + size} * n{many} or n > most:",
+        f"    if mark != mark_{kind} or z != {layout.head_size} + {4 + size} * n{many} or n > most{fits}:",
         f"        bad({kind!r}, b)",
         "    elif n:",
         f"        tiles = tiles_of[n](b, {layout.head_size})",
