@@ -66,6 +66,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--engine", choices=("polars", "spark"), default="polars")
     parser.add_argument("--partitions", type=int, help="handed on to the command")
+    parser.add_argument("--slice-rows", type=int, help="handed on to the command")
+    parser.add_argument("--slice-days", type=int, help="handed on to the command")
+    parser.add_argument("--master", help="handed on to the command")
     parser.add_argument("--plot", type=Path, help="PNG file to draw time and memory into")
     parser.add_argument(
         "--keep", action="store_true", help="keep histories and features, and take histories that are there"
@@ -75,8 +78,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _options(arguments: argparse.Namespace) -> list[str]:
     options = ["--engine", arguments.engine]
-    if arguments.partitions is not None:
-        options += ["--partitions", str(arguments.partitions)]
+    for name in ("partitions", "slice_rows", "slice_days", "master"):
+        value = getattr(arguments, name)
+        if value is not None:
+            options += [f"--{name.replace('_', '-')}", str(value)]
     return options
 
 

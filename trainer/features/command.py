@@ -3,7 +3,7 @@
 import argparse
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,14 +15,18 @@ from trainer.features.describe import page, table
 from trainer.features.prerequisites import require_spark
 from trainer.features.selection import Selection, select
 from trainer.features.single import Done, compute
+from trainer.features.slices import SLICE_ROWS, Slicing
 from trainer.features.spill import scratch
 
 
-def _parts(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
-        msg = f"expected a number from 1 to 100000, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
+def _up_to(most: int) -> Callable[[str], int]:
+    def parsed(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            msg = f"expected a number from 1 to {most}, got {text!r}"
+            raise argparse.ArgumentTypeError(msg)
+        return int(text)
+
+    return parsed
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +41,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--partitions",
-        type=_parts,
+        type=_up_to(100_000),
         metavar="N",
         help="parts into which the attempts of a kind of entity are divided "
         "(default: one for each 250,000 attempts, with Spark for each million)",
+    )
+    parser.add_argument(
+        "--slice-rows",
+        type=_up_to(1_000_000_000),
+        metavar="N",
+        help=f"cut a part of more attempts by time, into slices of about N (default: {SLICE_ROWS})",
+    )
+    parser.add_argument(
+        "--slice-days",
+        type=_up_to(10_000),
+        metavar="N",
+        help="cut into slices of N days instead: every part, or with --slice-rows those of more attempts",
     )
     parser.add_argument(
         "--master", metavar="URL", help="which Spark, when it is not spark-submit that starts this (default: local[*])"
@@ -85,14 +101,27 @@ def _on_one_machine(arguments: argparse.Namespace, selection: Selection) -> tupl
         canonical.check(history, repeats=False)
     with _writable(out), scratch(out / f".work-{os.getpid()}") as work:
         (work / "done").mkdir()
-        done = compute(history, selection, work, work / "done", rows=rows, partitions=arguments.partitions)
+        done = compute(
+            history,
+            selection,
+            work,
+            work / "done",
+            rows=rows,
+            partitions=arguments.partitions,
+            slicing=_slicing(arguments),
+        )
         for file in sorted((work / "done").iterdir()):
             file.rename(out / file.name)
     return rows, _words(done)
 
 
+def _slicing(arguments: argparse.Namespace) -> Slicing:
+    return Slicing(arguments.slice_rows, arguments.slice_days)
+
+
 def _words(done: Done) -> str:
-    return f", {done.partitions} parts, the largest ({done.largest_kind}) of {done.largest:,} attempts"
+    cut = f" of each kind ({done.cut} cut by time into {done.slices} slices)" if done.cut else ""
+    return f", {done.partitions} parts{cut}, the largest ({done.largest_kind}) of {done.largest:,} attempts"
 
 
 @contextmanager
@@ -129,14 +158,26 @@ def _on_spark(arguments: argparse.Namespace, selection: Selection) -> tuple[int,
     if spark.is_borrowed():
         with spark.session(arguments.master, None) as borrowed:
             done = spark.compute(
-                borrowed, arguments.history, selection, arguments.out, partitions=arguments.partitions, own=False
+                borrowed,
+                arguments.history,
+                selection,
+                arguments.out,
+                partitions=arguments.partitions,
+                slicing=_slicing(arguments),
+                own=False,
             )
         return done.rows, _words(done)
     out = Path(arguments.out)
     with _writable(out), scratch(out / f".work-{os.getpid()}") as work:
         with spark.session(arguments.master, work) as own:
             done = spark.compute(
-                own, arguments.history, selection, str(work / "done"), partitions=arguments.partitions, own=True
+                own,
+                arguments.history,
+                selection,
+                str(work / "done"),
+                partitions=arguments.partitions,
+                slicing=_slicing(arguments),
+                own=True,
             )
         for file in sorted((work / "done").glob("*.parquet")):
             file.rename(out / file.name)

@@ -1,23 +1,26 @@
 """The features of a history on one machine, in bounded memory: order, partition, compute, merge.
 
 A window feature of an entity depends on the attempts of the same entity alone. So the rows of each kind of entity are
-divided by a hash of the key, each part is computed by itself, and what comes out is put back in the order of time, range
-by range. Nothing is ever held but one part or one range. Every step is linear in rows.
+divided by a hash of the key, a part that is too large is cut by time, each part or slice is computed by itself, and what
+comes out is put back in the order of time, range by range. Nothing is ever held but one of them. Every step is linear in rows.
 """
 
 import heapq
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 
+from features.clock import DAY
 from features.entity import FIELDS
 from features.offline.plan import request_features
 from features.spec import FeatureSpec
 from trainer.features.partition import window_features
 from trainer.features.ranges import SLOTS, Counts, Range, arrange, slot
 from trainer.features.selection import IDENTITY, Selection, event_columns, feature_columns
+from trainer.features.slices import PART, TASK, Slices, Slicing, Span, cut
 from trainer.features.spill import Sliced, divide
 from trainer.progress import step
 
@@ -32,16 +35,35 @@ _ROW_GROUP: Final = 131_072
 
 
 class Done(NamedTuple):
-    """What was computed: rows, partitions of each kind, and the rows of the largest of all."""
+    """What was computed.
+
+    Attributes
+    ----------
+    rows, partitions
+        Attempts, and the parts of each kind.
+    cut, slices
+        Of all kinds' parts, how many were cut by time, and into how many slices.
+    largest, largest_kind
+        Rows of the largest part or slice (with what it is given as history), and its kind.
+    """
 
     rows: int
     partitions: int
+    cut: int
+    slices: int
     largest: int
     largest_kind: str
 
 
 def compute(
-    history: pl.LazyFrame, selection: Selection, work: Path, out: Path, *, rows: int, partitions: int | None
+    history: pl.LazyFrame,
+    selection: Selection,
+    work: Path,
+    out: Path,
+    *,
+    rows: int,
+    partitions: int | None,
+    slicing: Slicing,
 ) -> Done:
     """Write the features of every attempt of `history` to `out`, as ``part-*.parquet`` in the order of time.
 
@@ -59,6 +81,8 @@ def compute(
         How many rows the history has.
     partitions
         Into how many parts the rows of a kind of entity are divided; None takes one for every `PART_ROWS`.
+    slicing
+        Which parts are cut by time.
     """
     parts = partitions or -(-rows // PART_ROWS)
     kinds = selection.kinds
@@ -68,21 +92,25 @@ def compute(
         )
     bounds = [*(each.first for each in ranges), rows]
     spilled: dict[str, Sliced] = {}
-    largest = (0, "")
+    largest, were_cut, slices = (0, ""), 0, 0
+    span = _span(ranges)
     for kind, specs in kinds.items():
         dealt = deal(rows_of[kind], parts)
         spilled[kind] = Sliced(work / f"{kind}-features", bounds)
-        counts = np.bincount(dealt, weights=rows_of[kind], minlength=parts)
-        largest = max(largest, (int(counts.max()), kind))
-        with step(
-            f"{kind}: {len(specs)} features in {np.count_nonzero(counts)} parts of up to {int(counts.max()):,} attempts"
-        ):
-            _windows(ranges, kind, specs, dealt, work / kind, spilled[kind])
+        counts = np.bincount(dealt, weights=rows_of[kind], minlength=parts).astype(np.int64)
+        attempts = _dealt(ranges, kind, dealt)
+        sliced = cut(kind, specs, slicing, counts, span, partial(_rows_by_day, attempts))
+        words = f"{kind}: {len(specs)} features in {np.count_nonzero(counts)} parts of up to {counts.max():,} attempts"
+        if sliced is not None:
+            were_cut, slices = were_cut + sliced.parts, slices + sliced.slices
+            words += f", {sliced.parts} cut into {sliced.slices} slices"
+        with step(words):
+            largest = max(largest, (_windows(attempts, kind, specs, sliced, work / kind, spilled[kind]), kind))
     with step(f"write {len(ranges)} files"):
         for number, each in enumerate(ranges):
             frame = _merge(each, selection, {kind: sliced.read(number) for kind, sliced in spilled.items()})
             frame.write_parquet(out / f"part-{number:05}.parquet", row_group_size=_ROW_GROUP)
-    return Done(rows, parts, *largest)
+    return Done(rows, parts, were_cut, slices, *largest)
 
 
 def deal(rows_of: Counts, parts: int) -> Counts:
@@ -100,20 +128,48 @@ def deal(rows_of: Counts, parts: int) -> Counts:
     return part_of
 
 
-def _windows(
-    ranges: list[Range], kind: str, specs: tuple[FeatureSpec, ...], part_of: Counts, folder: Path, spilled: Sliced
-) -> None:
-    """Divide the rows of one kind, and compute and spill the features of each part."""
-    parts = pl.LazyFrame({"_slot": np.arange(SLOTS, dtype=np.uint16), "_part": part_of})
+def _span(ranges: list[Range]) -> Span:
+    at = pl.col("occurred_at").dt.timestamp("us") // DAY
+    days = pl.scan_parquet([ranges[0].path, ranges[-1].path]).select(first=at.min(), last=at.max()).collect()
+    return Span(*days.row(0))
+
+
+def _dealt(ranges: list[Range], kind: str, part_of: Counts) -> pl.LazyFrame:
+    """Return what the features of one kind are made of, each row with its part; rows without such an entity are left out.
+
+    They match nothing, for their slot is null, and take the default in the end.
+    """
+    parts = pl.LazyFrame({"_slot": np.arange(SLOTS, dtype=np.uint16), PART: part_of})
     rows = pl.scan_parquet([each.path for each in ranges]).select(
         "row", *event_columns(kind), pl.col(slot(kind)).alias("_slot")
     )
-    # Null slots, that is rows without such an entity, match nothing and take the default in the end.
-    files = divide(rows.join(parts, on="_slot").drop("_slot"), folder, "_part")
-    for of_part in files.values():
-        spilled.write(window_features(pl.read_parquet(of_part), kind, specs))
-        for file in of_part:
+    return rows.join(parts, on="_slot").drop("_slot")
+
+
+def _rows_by_day(attempts: pl.LazyFrame, parts: list[int]) -> pl.DataFrame:
+    day = (pl.col("occurred_at").dt.timestamp("us") // DAY).alias("day")
+    of_parts = attempts.filter(pl.col(PART).is_in(parts))
+    return of_parts.group_by(PART, day).agg(pl.len().alias("rows")).collect(engine="streaming")
+
+
+def _windows(
+    attempts: pl.LazyFrame,
+    kind: str,
+    specs: tuple[FeatureSpec, ...],
+    slices: Slices | None,
+    folder: Path,
+    spilled: Sliced,
+) -> int:
+    """Divide the rows of one kind, compute and spill the features of each part or slice; return the rows of the largest."""
+    tasks = attempts.rename({PART: TASK}) if slices is None else slices.spread(attempts)
+    largest = 0
+    for of_task in divide(tasks, folder, TASK).values():
+        rows = pl.read_parquet(of_task)
+        largest = max(largest, len(rows))
+        spilled.write(window_features(rows, kind, specs))
+        for file in of_task:
             file.unlink()
+    return largest
 
 
 def _merge(place: Range, selection: Selection, pieces: dict[str, pl.DataFrame | None]) -> pl.DataFrame:

@@ -1,16 +1,19 @@
 """The features of a history on Spark: the same plan, run by the workers of a cluster, one partition of keys at a time.
 
-Each kind of entity is shuffled by its key once, computed by ``trainer.features.partition`` in Arrow, and joined to the
-attempts by their number. This module loads PySpark; ``trainer.features.prerequisites`` says first whether it can.
+Each kind of entity is shuffled by its key once (and by slices of time where a key has too many attempts), computed by
+``trainer.features.partition`` in Arrow, and joined to the attempts by their number. This module loads PySpark;
+``trainer.features.prerequisites`` says first whether it can.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 from py4j.protocol import Py4JJavaError
@@ -18,7 +21,7 @@ from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import FloatType, LongType, StringType, StructField, StructType, TimestampType
+from pyspark.sql.types import BooleanType, FloatType, LongType, StringType, StructField, StructType, TimestampType
 
 from contracts.history import COLUMNS, REQUIRED, STATUSES, ColumnKind
 from features.encoding import Encodings
@@ -30,6 +33,7 @@ from trainer.features.partition import window_features
 from trainer.features.prerequisites import GATEWAY
 from trainer.features.selection import IDENTITY, ORDER, Selection, event_columns, feature_columns
 from trainer.features.single import ROWS, Done
+from trainer.features.slices import ASKED, PART, TASK, Ints, Slices, Slicing, Span, cut
 from trainer.progress import step
 
 _TYPES: Final[dict[ColumnKind, str]] = {
@@ -106,7 +110,14 @@ def is_borrowed() -> bool:
 
 
 def compute(
-    spark: SparkSession, source: str, selection: Selection, out: str, *, partitions: int | None, own: bool
+    spark: SparkSession,
+    source: str,
+    selection: Selection,
+    out: str,
+    *,
+    partitions: int | None,
+    slicing: Slicing,
+    own: bool,
 ) -> Done:
     """Write the features of every attempt of the history at `source` to `out`, which is not there yet.
 
@@ -120,6 +131,8 @@ def compute(
         Which features.
     partitions
         Into how many parts the rows of a kind of entity are divided; None takes one for every `ROWS`.
+    slicing
+        Which parts are cut by time.
     own
         Whether the session was started for this alone: then its shuffles are made as wide as there are parts.
 
@@ -135,7 +148,8 @@ def compute(
             history = conform(spark.read.option("mergeSchema", "true").parquet(source))
             check(history, source)
             attempts = numbered(history.select(*selection.columns))
-            rows = attempts.count()
+            day = F.unix_date(F.to_date("occurred_at"))
+            rows, *days = attempts.agg(F.count("*"), F.min(day), F.max(day)).collect()[0]
         parts = partitions or -(-rows // ROWS)
         if own:
             spark.conf.set("spark.sql.shuffle.partitions", str(max(parts, spark.sparkContext.defaultParallelism)))
@@ -143,11 +157,26 @@ def compute(
             _own(selection.own, selection.encodings), _schema(selection.own, identity=True)
         )
         with step("count the attempts of each part"):
-            largest = fullest(attempts, selection.kinds, parts)
+            sizes = sizes_of(attempts, selection.kinds, parts)
+        largest, were_cut, slices = (0, ""), 0, 0
         for kind, specs in selection.kinds.items():
-            events = attempts.select("row", *event_columns(kind), part(kind, parts).alias("_part"))
-            by_part = events.where("_part is not null").groupBy("_part")
-            result = result.join(by_part.applyInArrow(_windows(kind, specs), _schema(specs)), on="row", how="left")
+            events = attempts.select("row", *event_columns(kind), part(kind, parts).alias(PART)).where(
+                f"{PART} is not null"
+            )
+            of_kind = sizes[kind]
+            sliced = cut(kind, specs, slicing, of_kind, Span(*days), partial(_rows_by_day, events))
+            if sliced is None:
+                tasks = events.withColumnRenamed(PART, TASK)
+            else:
+                were_cut, slices = were_cut + sliced.parts, slices + sliced.slices
+                with step(
+                    f"{kind}: {sliced.parts} parts of up to {of_kind.max():,} attempts, cut into {sliced.slices} slices"
+                ):
+                    of_kind = _sizes_of_tasks(events, sliced)
+                tasks = events.mapInArrow(_spread(sliced), _spread_schema(events))
+            largest = max(largest, (int(of_kind.max()), kind))
+            computed = tasks.groupBy(TASK).applyInArrow(_windows(kind, specs), _schema(specs))
+            result = result.join(computed, on="row", how="left")
         defaults = {spec.name: spec.default for spec in selection.specs}
         columns = [
             F.coalesce(F.col(f"`f:{name}`"), F.lit(value).cast("float")).alias(f"f:{name}")
@@ -162,7 +191,7 @@ def compute(
     except Py4JJavaError as error:
         msg = f"Spark failed: {_first_line(str(error.java_exception))}"
         raise FeaturesError(msg) from error
-    return Done(rows, parts, *largest)
+    return Done(rows, parts, were_cut, slices, *largest)
 
 
 def conform(frame: DataFrame) -> DataFrame:
@@ -208,12 +237,56 @@ def numbered(history: DataFrame) -> DataFrame:
     return history.sort(*ORDER).withColumn("row", F.monotonically_increasing_id()).persist(StorageLevel.DISK_ONLY)
 
 
-def fullest(attempts: DataFrame, kinds: Iterable[str], parts: int) -> tuple[int, str]:
-    """Return how many rows the fullest part of all kinds has, and its kind: what memory a worker needs."""
-    each = F.array(*(F.struct(F.lit(kind).alias("kind"), part(kind, parts).alias("part")) for kind in kinds))
-    rows = attempts.select(F.explode(each).alias("of")).where("of.part is not null").groupBy("of").count()
-    most = rows.orderBy(F.desc("count"), "of").first()
-    return (0, "") if most is None else (int(most["count"]), str(most["of"]["kind"]))
+def sizes_of(attempts: DataFrame, kinds: Iterable[str], parts: int) -> dict[str, Ints]:
+    """Return how many rows each part of each kind has, shape (parts,)."""
+    names = list(kinds)
+    each = F.array(*(F.struct(F.lit(kind).alias("kind"), part(kind, parts).alias("part")) for kind in names))
+    rows = attempts.select(F.explode(each).alias("of")).where("of.part is not null").groupBy("of.kind", "of.part")
+    sizes = {kind: np.zeros(parts, dtype=np.int64) for kind in names}
+    for kind, number, count in _frame(rows.count()).iter_rows():
+        sizes[kind][number] = count
+    return sizes
+
+
+def _frame(found: DataFrame) -> pl.DataFrame:
+    frame = pl.from_arrow(found.toArrow())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _rows_by_day(events: DataFrame, parts: list[int]) -> pl.DataFrame:
+    day = F.unix_date(F.to_date("occurred_at")).alias("day")
+    return _frame(events.where(F.col(PART).isin(parts)).groupBy(PART, day).agg(F.count("*").alias("rows")))
+
+
+def _spread(slices: Slices) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def computed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            yield from slices.spread(frame.lazy()).collect().to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+
+    return computed
+
+
+def _spread_schema(events: DataFrame) -> StructType:
+    kept = [field for field in events.schema.fields if field.name != PART]
+    return StructType([*kept, StructField(TASK, LongType()), StructField(ASKED, BooleanType())])
+
+
+def _sizes_of_tasks(events: DataFrame, slices: Slices) -> Ints:
+    """Return how many rows each task is given, in no order; those without any are left out."""
+
+    def counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            of_tasks = slices.spread(frame.lazy()).group_by(TASK).agg(pl.len().cast(pl.Int64).alias("rows"))
+            yield from of_tasks.collect().to_arrow().to_batches()
+
+    narrow = events.select(PART, "occurred_at", "settled_at", "chargeback_at")
+    counts = narrow.mapInArrow(counted, f"{TASK} bigint, rows bigint").groupBy(TASK).agg(F.sum("rows").alias("rows"))
+    return _frame(counts)["rows"].to_numpy()
 
 
 def part(kind: str, parts: int) -> Column:
@@ -231,7 +304,7 @@ def part(kind: str, parts: int) -> Column:
 
 def _windows(kind: str, specs: tuple[FeatureSpec, ...]) -> Callable[[pa.Table], pa.Table]:
     def computed(attempts: pa.Table) -> pa.Table:
-        frame = pl.from_arrow(attempts.drop_columns(["_part"]))
+        frame = pl.from_arrow(attempts.drop_columns([TASK]))
         assert isinstance(frame, pl.DataFrame)
         return window_features(frame, kind, specs).to_arrow()
 
