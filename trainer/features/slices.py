@@ -13,9 +13,9 @@ event (decided, settled, charged back) in [s - reach, e), with all of its events
   comes before it. Those since then are there; one further back, seen or not, is before the start either way.
 
 The decayed sums alone look back without end. The last result they are taken as of may be as old as the longest window, so
-a slice reaches `FORGOTTEN` half-lives further back where a kind has such features: each result that is not there would weigh
-below 2^-60 of the last. A rate differs from that of the whole part by less than their number times 2^-60 (10^10 of them: 1e-8),
-and by what the order of adding changes in a float64.
+a slice reaches further back where a kind has such features: 20 + log2(n) half-lives, for n attempts. Each result that is not
+there would weigh below 2^-20 / n of the last, all of them together below 2^-20: a rate, which is 0 to 1, differs from that of the
+whole part by less than 1e-6 (and by what the order of adding changes in a float64), whatever the history.
 
 Cuts lie at midnight UTC. This module must not know where the attempts are.
 """
@@ -29,15 +29,12 @@ import numpy.typing as npt
 import polars as pl
 
 from features.clock import DAY
-from features.layout import CLOCKS, LAYOUTS
+from features.layout import CLOCKS, HALF_LIVES, LAYOUTS
 from features.spec import FeatureSpec
 
 SLICE_ROWS: Final = 5_000_000
 """A part of no more attempts is not cut unless told otherwise: about 6.5 GiB. Results of small histories are those of whole
 parts bit for bit, decayed sums too."""
-
-FORGOTTEN: Final = 60
-"""Half-lives after which a result weighs nothing beside a newer one, were there 10^10 of them."""
 
 PART: Final = "_part"
 TASK: Final = "_task"
@@ -141,11 +138,12 @@ class Slices:
         return part + passed
 
 
-def reach(kind: str, specs: Sequence[FeatureSpec]) -> int:
-    """Return how far before a question its features look, in microseconds: see the module."""
+def reach(kind: str, specs: Sequence[FeatureSpec], attempts: int) -> int:
+    """Return how far before a question its features look, in microseconds, where a kind has so many attempts: see the module."""
     layout = LAYOUTS[kind]
     is_decayed = any(spec.operation == "decayed" for spec in specs)
-    return layout.horizon + max(layout.hops) + (FORGOTTEN * layout.half_life if is_decayed else 0)
+    half_lives = HALF_LIVES + attempts.bit_length() if is_decayed else 0
+    return layout.horizon + max(layout.hops) + half_lives * layout.half_life
 
 
 def cut(
@@ -171,7 +169,8 @@ def cut(
     rows_by_day
         Counts the attempts of some parts by day of `occurred_at`: columns `PART`, `day` (since 1970-01-01) and `rows`.
     """
-    back = reach(kind, specs)
+    # Of all parts, so that what comes out does not depend on their number.
+    back = reach(kind, specs, int(sizes.sum()))
     rows = SLICE_ROWS if slicing.rows is None else slicing.rows
     least = 0 if slicing.days is not None and slicing.rows is None else rows
     large = np.flatnonzero(sizes > least).tolist()
