@@ -18,7 +18,6 @@ from trainer.features.partition import window_features
 from trainer.features.selection import event_columns, select
 from trainer.features.slices import (
     ASKED,
-    FORGOTTEN,
     PART,
     SLICE_ROWS,
     TASK,
@@ -105,10 +104,12 @@ def in_slices(attempts: pl.DataFrame, kind: str, slices: Slices) -> pl.DataFrame
     return pl.concat([window_features(task, kind, KINDS[kind]) for task in tasks]).sort("row")
 
 
-def of_days(kind: str, days: int, length: int) -> Slices:
-    """Return a part of `days` days in slices of `length` days."""
+def of_days(kind: str, rows: int, days: int, length: int) -> Slices:
+    """Return a part of `rows` attempts in `days` days in slices of `length` days."""
     specs = KINDS[kind]
-    found = cut(kind, specs, Slicing(days=length), np.array([1]), Span(FIRST_DAY - 1, FIRST_DAY + days), pl.DataFrame)
+    found = cut(
+        kind, specs, Slicing(days=length), np.array([rows]), Span(FIRST_DAY - 1, FIRST_DAY + days), pl.DataFrame
+    )
     assert found is not None
     return found
 
@@ -119,14 +120,14 @@ def of_days(kind: str, days: int, length: int) -> Slices:
 def test_slices_give_what_the_whole_part_gives(kind: str, seed: int, length: int, span: int) -> None:
     attempts = history(seed, 240, span)
     # A history of 30 days in slices of 130 would not be cut at all.
-    slices = of_days(kind, span, min(length, span // 3))
+    slices = of_days(kind, len(attempts), span, min(length, span // 3))
     assert_same(in_slices(attempts, kind, slices), whole_part(attempts, kind), KINDS[kind])
 
 
 @pytest.mark.parametrize("kind", ["card", "merchant", "processor"])
 def test_a_shorter_reach_would_not_do(kind: str) -> None:
     attempts = history(7, 2_000, 400)
-    slices = of_days(kind, 400, 7)
+    slices = of_days(kind, len(attempts), 400, 7)
     short = Slices(kind, LAYOUTS[kind].horizon // 2, slices.cuts)
     whole = whole_part(attempts, kind)
     assert_same(in_slices(attempts, kind, slices), whole, KINDS[kind])
@@ -153,17 +154,18 @@ def test_a_rate_taken_as_of_the_oldest_result_in_the_window_knows_the_results_be
     specs = KINDS[kind]
     whole = whole_part(attempts, kind)
     cuts = by_days([0], Span(asked // DAY - 300, asked // DAY), 100)
-    assert_same(in_slices(attempts, kind, Slices(kind, reach(kind, specs), cuts)), whole, specs)
+    assert_same(in_slices(attempts, kind, Slices(kind, reach(kind, specs, len(at)), cuts)), whole, specs)
     decayed = next(f"f:{spec.name}" for spec in specs if spec.operation == "decayed" and spec.inputs == ("approved",))
     assert 0.0 < whole[decayed][-1] < 0.01
 
 
-def test_reach_is_the_longest_window_its_hop_and_sixty_half_lives_of_decayed_sums() -> None:
-    layout = LAYOUTS["merchant"]
-    assert reach("merchant", KINDS["merchant"]) == layout.horizon + 10 * DAY + 60 * DAY
+def test_reach_is_the_longest_window_its_hop_and_what_decayed_sums_take_to_forget() -> None:
+    assert reach("merchant", KINDS["merchant"], 1 << 20) == (90 + 10 + 20 + 21) * DAY
     counts = [spec for spec in KINDS["merchant"] if spec.operation == "count"]
-    assert reach("merchant", counts) == layout.horizon + 10 * DAY
-    assert 10**10 * 2.0**-FORGOTTEN < TOLERANCE
+    assert reach("merchant", counts, 1 << 20) == (90 + 10) * DAY
+    for attempts in (1, 5, 10**6, 10**10):
+        half_lives = (reach("merchant", KINDS["merchant"], attempts) - 100 * DAY) / LAYOUTS["merchant"].half_life
+        assert attempts * 2.0**-half_lives < TOLERANCE
 
 
 def test_each_attempt_is_asked_about_once_and_given_where_any_of_its_events_reaches() -> None:
