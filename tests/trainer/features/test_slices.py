@@ -136,27 +136,31 @@ def test_a_shorter_reach_would_not_do(kind: str) -> None:
 
 
 def test_a_rate_taken_as_of_the_oldest_result_in_the_window_knows_the_results_before_it() -> None:
-    kind = "merchant"
-    horizon = LAYOUTS[kind].horizon
+    kind = "bin"
+    layout = LAYOUTS[kind]
+    hop = max(layout.hops)
     asked = START + 300 * DAY
-    last = asked - horizon + HOUR
-    # A thousand refusals half a day before the approval: they halve once and are nearly all of the rate's weight.
-    at = [*(last - 12 * HOUR - number for number in range(1_000)), last, asked]
+    # The first result in the window, and a day and more before it a thousand refusals, nearly all of the rate's weight.
+    last = (asked - layout.horizon) // hop * hop + HOUR
+    at = [*(last - 25 * HOUR - number for number in range(1_000)), last, asked]
     status = [*["declined"] * 1_000, "approved", "approved"]
     time = pl.Datetime("us", "UTC")
     attempts = history(0, len(at), 10).with_columns(
         occurred_at=pl.Series(at).cast(time),
         settled_at=pl.Series(at).cast(time),
         status=pl.Series(status),
-        merchant_id=pl.lit("one"),
+        card_bin=pl.lit("one"),
         chargeback_at=pl.lit(None, dtype=time),
     )
     specs = KINDS[kind]
     whole = whole_part(attempts, kind)
     cuts = by_days([0], Span(asked // DAY - 300, asked // DAY), 100)
     assert_same(in_slices(attempts, kind, Slices(kind, reach(kind, specs, len(at)), cuts)), whole, specs)
-    decayed = next(f"f:{spec.name}" for spec in specs if spec.operation == "decayed" and spec.inputs == ("approved",))
-    assert 0.0 < whole[decayed][-1] < 0.01
+    decayed = [spec for spec in specs if spec.operation == "decayed"]
+    assert 0.0 < whole[f"f:{decayed[0].name}"][-1] < 0.01
+    of_windows = reach(kind, [spec for spec in specs if spec not in decayed], len(at))
+    with pytest.raises(AssertionError, match=decayed[0].name):
+        assert_same(in_slices(attempts, kind, Slices(kind, of_windows, cuts)), whole, specs)
 
 
 def test_reach_is_the_longest_window_its_hop_and_what_decayed_sums_take_to_forget() -> None:
