@@ -23,6 +23,13 @@ LINEAR: Final = 1.5
 """Time a row may grow by so much from the smallest to the largest history and still be called linear."""
 
 
+class Shape(NamedTuple):
+    """What the history is like: the share of all attempts that one merchant has on top, and the days they are spread over."""
+
+    hot: float
+    days: int
+
+
 class Run(NamedTuple):
     """One size: seconds of wall clock, seconds of processor, and the largest resident memory in bytes."""
 
@@ -37,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     arguments.out.mkdir(parents=True, exist_ok=True)
     print(machine(), flush=True)
+    shape = Shape(arguments.hot, arguments.days)
     runs: list[Run] = []
     for rows in sorted(arguments.rows):
-        run = measure(rows, arguments.out, hot=arguments.hot, options=_options(arguments), keep=arguments.keep)
+        run = measure(rows, arguments.out, shape, options=_options(arguments), keep=arguments.keep)
         if run is None:
             return 1
         runs.append(run)
@@ -63,6 +71,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--hot", type=float, default=0.0, help="share of all attempts that one merchant has on top (default: 0)"
+    )
+    parser.add_argument(
+        "--days", type=int, default=synthetic.DAYS, help="over which attempts are spread (default: %(default)s)"
     )
     parser.add_argument("--engine", choices=("polars", "spark"), default="polars")
     parser.add_argument("--partitions", type=int, help="handed on to the command")
@@ -95,13 +106,13 @@ def machine() -> str:
     )
 
 
-def measure(rows: int, folder: Path, *, hot: float, options: Sequence[str], keep: bool) -> Run | None:
+def measure(rows: int, folder: Path, shape: Shape, *, options: Sequence[str], keep: bool) -> Run | None:
     """Run the command over a history of `rows` attempts; None, with its words printed, when it failed."""
-    name = f"{rows}-{hot:g}"
+    name = f"{rows}-{shape.hot:g}-{shape.days}"
     history, out = folder / f"history-{name}", folder / f"features-{name}"
     if not (keep and history.exists()):
         shutil.rmtree(history, ignore_errors=True)
-        synthetic.write(history, rows, hot=hot)
+        synthetic.write(history, rows, hot=shape.hot, days=shape.days)
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "trainer", "features", "--history", str(history), "--out", str(out), *options]
     try:

@@ -36,20 +36,20 @@ class Shape(NamedTuple):
     hot: float = 0.0
 
 
-def write(folder: Path, rows: int, *, hot: float = 0.0, seed: int = 11) -> None:
-    """Write a canonical history of `rows` attempts over `DAYS` days, one file for each `CHUNK` of them, in order of time."""
+def write(folder: Path, rows: int, *, hot: float = 0.0, seed: int = 11, days: int = DAYS) -> None:
+    """Write a canonical history of `rows` attempts over `days` days, one file for each `CHUNK` of them, in order of time."""
     folder.mkdir(parents=True)
     for number, first in enumerate(range(0, rows, CHUNK)):
-        frame = attempts(rows, hot=hot, seed=seed, chunk=number)
+        frame = attempts(rows, hot=hot, seed=seed, chunk=number, days=days)
         frame.write_parquet(folder / f"history-{first // CHUNK:05}.parquet", compression="lz4")
 
 
-def attempts(rows: int, *, hot: float = 0.0, seed: int = 11, chunk: int = 0) -> pl.DataFrame:
+def attempts(rows: int, *, hot: float = 0.0, seed: int = 11, chunk: int = 0, days: int = DAYS) -> pl.DataFrame:
     """Return one chunk of a canonical history of `rows` attempts."""
     shape = Shape(cards=max(rows // 8, 1), hot=hot)
     first = chunk * CHUNK
     size = min(CHUNK, rows - first)
-    begin, end = (START + DAYS * DAY * place // rows for place in (first, first + size))
+    begin, end = (START + days * DAY * place // rows for place in (first, first + size))
     return _chunk(np.random.default_rng([seed, chunk]), shape, first, size, begin, end)
 
 
