@@ -20,8 +20,7 @@ _DECLINED: Final = INDEX["declined"]
 def add_to_newest(layout: Layout, blob: bytes, increment: Increment, member: int | None) -> bytes | None:
     """Return the state after an event in its newest tile that changes nothing but its head; None for any other.
 
-    The embedded store adds on the event loop, and a busy entity sees little else: a third of the time of taking the
-    state apart.
+    The embedded store adds on the event loop, and a busy entity sees little else.
     """
     if len(blob) < layout.head_size:
         return None

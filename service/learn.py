@@ -26,8 +26,8 @@ Result = Literal["applied", "repeated", "kept"]
 Noted = Literal["applied", "repeated", "kept", "pending"]
 
 TOGETHER: Final = 8
-"""How many outcomes are matched and applied in one go: two round trips; an embedded store takes one or two milliseconds for
-them, ten when they are days late."""
+"""How many outcomes are matched and applied in one go: two round trips. An embedded store holds the event loop meanwhile, longest
+for what comes late."""
 
 log: Final = logging.getLogger(__name__)
 

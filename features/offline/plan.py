@@ -1,7 +1,6 @@
 """The catalog over a history: one row per question, one float32 column per feature."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import polars as pl
 
@@ -11,8 +10,6 @@ from features.entity import KINDS
 from features.offline.expressions import STATIC, finished, prior
 from features.offline.windows import ROW, entity_features
 from features.spec import FeatureSpec
-
-_NUMBER: Final = "_number"
 
 
 def request_features(queries: pl.LazyFrame, encodings: Encodings, specs: Sequence[FeatureSpec]) -> pl.LazyFrame:
