@@ -9,6 +9,8 @@ from typing import Literal
 import msgspec
 
 from contracts.base import Record
+from contracts.hierarchy import Hierarchy
+from contracts.terms import Capability, FeeSchedule, MerchantTerms
 
 ModelName = Literal["approval", "risk", "routing", "retry"]
 FORMAT = 1
@@ -119,7 +121,10 @@ class Selection(Record, frozen=True, kw_only=True):
 
 
 class ModelEntry(Record, frozen=True, kw_only=True):
-    """One of the four models; untrained it has no file, `prior` answers and `untrained_because` says why."""
+    """One of the four models; untrained it has no file, `prior` answers and `untrained_because` says why.
+
+    `typical` is a middling row of its inputs: what an explanation compares a payment with.
+    """
 
     algorithm: str
     inputs: tuple[str, ...]
@@ -134,6 +139,7 @@ class ModelEntry(Record, frozen=True, kw_only=True):
     policy_value: PolicyValue | None = None
     selection: Selection | None = None
     untrained_because: str | None = None
+    typical: tuple[float, ...] = ()
 
 
 class DataWindow(Record, frozen=True, kw_only=True):
@@ -155,14 +161,6 @@ class Encoding(Record, frozen=True, kw_only=True):
     values: dict[str, float]
 
 
-class FeeSchedule(Record, frozen=True, kw_only=True):
-    """What a processor charges for an attempt, in minor units of the payment's currency, plus a share of the amount."""
-
-    approved_fixed_minor: int = 0
-    approved_share: float = 0.0
-    failed_fixed_minor: int = 0
-
-
 class RetryParameters(Record, frozen=True, kw_only=True):
     """The grid over which a retry is weighed, and what it must be worth."""
 
@@ -173,7 +171,21 @@ class RetryParameters(Record, frozen=True, kw_only=True):
 
 
 class PolicyParameters(Record, frozen=True, kw_only=True):
-    """Everything the policy decides with that a shop may want otherwise."""
+    """Everything the policy decides with that a shop may want otherwise.
+
+    Attributes
+    ----------
+    exploration_floor, exploration_cap
+        The least propensity of a near equal, and the most that all but the best share.
+    probe_share
+        Share of payments that try a processor which was down.
+    challenge_abandonment, challenge_fraud_stopped
+        Share of honest payers who do not come back from a challenge, and of fraud that does not pass it.
+    excess_attempt_minor
+        What a network charges for an attempt beyond its limit.
+    quota_value_minor
+        What one attempt of a network's reattempt quota is worth when it is nearly used up.
+    """
 
     version: str
     margin_share: float
@@ -187,6 +199,13 @@ class PolicyParameters(Record, frozen=True, kw_only=True):
     exploration: float
     low_value_minor: dict[str, int]
     retry: RetryParameters
+    exploration_floor: float = 0.002
+    exploration_cap: float = 0.10
+    probe_share: float = 0.02
+    challenge_abandonment: float = 0.07
+    challenge_fraud_stopped: float = 0.8
+    excess_attempt_minor: int = 50
+    quota_value_minor: float = 0.0
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -204,3 +223,6 @@ class Manifest(Record, frozen=True, kw_only=True):
     policy: PolicyParameters
     data: DataWindow
     notes: tuple[str, ...] = ()
+    capabilities: dict[str, Capability] = msgspec.field(default_factory=dict)
+    merchants: dict[str, MerchantTerms] = msgspec.field(default_factory=dict)
+    hierarchy: Hierarchy | None = None

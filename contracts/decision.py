@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from contracts.base import Record
+from contracts.inputs import Credential
 
 Action = Literal["approve", "challenge", "review", "decline"]
 RiskTier = Literal["LOW", "MEDIUM", "HIGH"]
@@ -20,11 +21,24 @@ class Reason(Record, frozen=True, kw_only=True):
     detail: str
 
 
+class Mode(Record, frozen=True, kw_only=True):
+    """One way of sending an attempt through a candidate, as it was weighed.
+
+    `authentication` is "exemption" where the payment would go without 3DS under the exemption that the answer names.
+    """
+
+    authentication: Literal["none", "three_ds", "exemption"]
+    credential: Credential | None
+    approval_probability: float
+    expected_value_minor: float
+
+
 class RankedProcessor(Record, frozen=True, kw_only=True):
     """One candidate processor as it was weighed.
 
     `propensity` is the probability with which this candidate was drawn (1.0 for a choice without exploration);
-    `reasons` are codes that say why it was not eligible.
+    `reasons` are codes that say why it was not eligible. `approval_probability` is of the way of sending that is best there,
+    after what recent outcomes say of it; `modes` has every way that was weighed when there was more than one.
     """
 
     processor: str
@@ -34,10 +48,15 @@ class RankedProcessor(Record, frozen=True, kw_only=True):
     propensity: float
     eligible: bool
     reasons: tuple[str, ...] = ()
+    modes: tuple[Mode, ...] = ()
 
 
 class Decision(Record, frozen=True, kw_only=True):
-    """The answer to an auth or routing request."""
+    """The answer to an auth or routing request.
+
+    `liability` says who bears a fraud chargeback when the payment is sent so: the issuer after an authentication, the
+    merchant without one or under an exemption. `credential` is what to send the card as; None: as was asked.
+    """
 
     decision_id: str
     payment_id: str
@@ -55,6 +74,8 @@ class Decision(Record, frozen=True, kw_only=True):
     bundle_version: str
     policy_version: str
     latency_us: int
+    liability: Literal["issuer", "merchant"] | None = None
+    credential: Credential | None = None
 
 
 class BoundRule(Record, frozen=True, kw_only=True):
@@ -67,8 +88,7 @@ class BoundRule(Record, frozen=True, kw_only=True):
 class Quota(Record, frozen=True, kw_only=True):
     """How much of a network's reattempt limit is used, in a rolling window.
 
-    Counted from the declined attempt and the `previous_attempts` of the question: attempts of the same card and merchant that
-    the gateway does not name there are not in it.
+    Counted from the ledger of the card at the merchant, the declined attempt and the `previous_attempts` of the question.
     """
 
     used: int
@@ -77,7 +97,7 @@ class Quota(Record, frozen=True, kw_only=True):
 
 
 class RetryDecision(Record, frozen=True, kw_only=True):
-    """The answer to a retry request."""
+    """The answer to a retry request; a retry is sent with 3DS where `authentication` says so, as `credential`."""
 
     decision_id: str
     payment_id: str
@@ -96,3 +116,5 @@ class RetryDecision(Record, frozen=True, kw_only=True):
     bundle_version: str
     policy_version: str
     latency_us: int
+    authentication: Literal["none", "three_ds"] = "none"
+    credential: Credential | None = None

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from contracts.base import Record
 from contracts.decision import Decision, RetryDecision
+from contracts.inputs import PolicyInputs
 from contracts.outcome import Outcome
 from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
 
@@ -24,30 +25,36 @@ class LoggedVectors(Record, frozen=True, kw_only=True):
 
 
 class AuthDecided(Record, frozen=True, kw_only=True, tag_field="type", tag="auth_decided"):
-    """An auth request was answered."""
+    """An auth request was answered; a `repeat` was given the answer that the same question had before."""
 
     decided_at: datetime
     request: AuthRequest
     answer: Decision
     vectors: LoggedVectors | None = None
+    inputs: PolicyInputs | None = None
+    repeat: bool = False
 
 
 class RoutingDecided(Record, frozen=True, kw_only=True, tag_field="type", tag="routing_decided"):
-    """A routing request was answered."""
+    """A routing request was answered; as in `AuthDecided`."""
 
     decided_at: datetime
     request: RoutingRequest
     answer: Decision
     vectors: LoggedVectors | None = None
+    inputs: PolicyInputs | None = None
+    repeat: bool = False
 
 
 class RetryDecided(Record, frozen=True, kw_only=True, tag_field="type", tag="retry_decided"):
-    """A retry request was answered."""
+    """A retry request was answered; as in `AuthDecided`."""
 
     decided_at: datetime
     request: RetryRequest
     answer: RetryDecision
     vectors: LoggedVectors | None = None
+    inputs: PolicyInputs | None = None
+    repeat: bool = False
 
 
 class OutcomeSettled(Record, frozen=True, kw_only=True, tag_field="type", tag="outcome_settled"):

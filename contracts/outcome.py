@@ -40,9 +40,10 @@ class OutcomeReceipt(Record, frozen=True, kw_only=True):
     """What was done with each reported outcome, in the order of the report.
 
     `applied`: state was updated. `repeated`: the same outcome was known already. `kept`: in the journal only, because no
-    decision of this attempt is known, because it is a refund, or because of a fault named in `degraded`. The first
-    authorisation reported for an attempt counts: a timeout resolved later is "repeated", journalled and not yet unlearnt.
+    decision of this attempt is known, because it is a refund, or because of a fault named in `degraded`. `revised`: a
+    timeout or an error that had counted was resolved by this outcome and counts as what it became. The first approval or
+    decline reported for an attempt stands.
     """
 
-    results: tuple[Literal["applied", "repeated", "kept"], ...]
+    results: tuple[Literal["applied", "repeated", "revised", "kept"], ...]
     degraded: tuple[str, ...] = ()

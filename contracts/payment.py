@@ -16,6 +16,10 @@ Processors = Annotated[
     msgspec.Meta(max_length=16, description="Candidate processors in the merchant's own static order of preference."),
 ]
 Bin = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6,8}$", description="First six or eight digits of the card number.")]
+Credentials = Annotated[
+    tuple[Literal["network_token", "card_number"], ...],
+    msgspec.Meta(max_length=2, description="What the card may be sent as; empty: only as `is_network_token` says."),
+]
 Letter = Annotated[str, msgspec.Meta(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9_]+$")]
 
 
@@ -51,6 +55,7 @@ class Payment(Wire, frozen=True, kw_only=True):
     cvv_result: Letter | None = None
     avs_result: Letter | None = None
     processors: Processors = ()
+    credentials: Credentials = ()
 
 
 class AuthRequest(Payment, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ This module must not know probabilities.
 
 from collections.abc import Mapping
 
-from contracts.bundle import FeeSchedule
+from contracts.terms import FeeSchedule
 
 Fee = tuple[int, float, int]
 """Fixed part of an approved attempt (minor units), share of its amount, cost of a failed one (minor units)."""

@@ -1,11 +1,14 @@
 """The port of online state: what is asked of a store, and how keys are named.
 
-A store keeps three things, each under its own prefix and each with a time to live:
+A store keeps six things, each under its own prefix and each with a time to live:
 
 ==========================  ==============================================================================
 ``pm:s:<kind>:<key>``       packed state of an entity (`features.state`), such as ``pm:s:card:tok_1``
 ``pm:e:<event id>``         the mark of an event that was applied, so that it counts once
 ``pm:d:<record key>``       the record of a decision, under every key of `by_decision` and `by_attempt`
+``pm:g:<standing key>``     how a processor has been doing (`service.standing`)
+``pm:l:<ledger key>``       the attempts of a card at a merchant (`service.ledger`)
+``pm:q:<question>``         the answer that a question was given (`by_question`)
 ==========================  ==============================================================================
 
 In a Redis Cluster, where a script may touch one slot only, every entity marks its events itself (ADR 11):
@@ -24,10 +27,15 @@ from zlib import crc32
 
 from features.increment import Increment
 from features.layout import LAYOUTS
+from service.ledger import Entry, Limit
+from service.standing import Note
 
 STATE: Final = "pm:s:"
 EVENT: Final = "pm:e:"
 RECORD: Final = "pm:d:"
+STANDING: Final = "pm:g:"
+LEDGER: Final = "pm:l:"
+ANSWER: Final = "pm:q:"
 
 EVENT_TTL_SECONDS: Final = 7 * 86_400
 """How long an applied event is remembered by default: a week, past the repeats of a slow gateway.
@@ -52,11 +60,20 @@ class StateKeys(NamedTuple):
         For each processor that is asked about, keys in the order of `features.entity.CANDIDATE_KINDS`.
     record
         Asks for a decision record in the same round trip (a key of `by_decision` or `by_attempt`).
+    standings
+        Keys of `service.standing.keys_of`, three for each candidate, one candidate after the other.
+    ledger
+        A key of `service.ledger.key_of`.
+    answer
+        Asks for the answer that a question was given (a key of `by_question`).
     """
 
     payment: tuple[str | None, ...] = ()
     candidates: tuple[tuple[str | None, ...], ...] = ()
     record: str | None = None
+    standings: tuple[str, ...] = ()
+    ledger: str | None = None
+    answer: str | None = None
 
 
 class States(NamedTuple):
@@ -65,6 +82,9 @@ class States(NamedTuple):
     payment: tuple[bytes | None, ...] = ()
     candidates: tuple[tuple[bytes | None, ...], ...] = ()
     record: bytes | None = None
+    standings: tuple[bytes | None, ...] = ()
+    ledger: bytes | None = None
+    answer: bytes | None = None
 
 
 class Update(NamedTuple):
@@ -80,11 +100,82 @@ Addition = tuple[Increment, int | None]
 """An increment and its member."""
 
 
+class StandingUpdate(NamedTuple):
+    """One note about a processor, for one of its standings."""
+
+    key: str
+    note: Note
+
+
+class LedgerMove(NamedTuple):
+    """What becomes of an attempt in a ledger: it is settled as `entry`; without one, its reservation is released."""
+
+    key: str
+    attempt: int
+    entry: Entry | None
+
+
+class Reservation(NamedTuple):
+    """An attempt that is to be entered in a ledger, unless one of `limits` is used up."""
+
+    key: str
+    entry: Entry
+    limits: tuple[Limit, ...]
+
+
+class Kept(NamedTuple):
+    """Bytes to be kept under a key for some seconds: a record of a decision, or an answer."""
+
+    key: str
+    content: bytes
+    ttl_seconds: int
+
+
 class Applied(NamedTuple):
-    """One event and all it adds, for `FeatureStore.apply_many`."""
+    """One event and all it moves, for `FeatureStore.apply_many`: all of it once, or nothing.
+
+    `records` are written with it, each under its record key.
+    """
 
     event_id: str
-    updates: Sequence[Update]
+    updates: Sequence[Update] = ()
+    standings: Sequence[StandingUpdate] = ()
+    ledger: LedgerMove | None = None
+    records: Sequence[Kept] = ()
+
+
+class Decided(NamedTuple):
+    """What one answer writes; see `FeatureStore.decided`.
+
+    Without an `event_id` nothing is counted: the attempt is still to come.
+    """
+
+    event_id: str | None
+    updates: Sequence[Update] = ()
+    records: Sequence[Kept] = ()
+    answer: Kept | None = None
+    reservation: Reservation | None = None
+
+
+class Claim(NamedTuple):
+    """What came of it.
+
+    Attributes
+    ----------
+    counted
+        The event was applied now; False when it had been before, or when nothing was written.
+    answer
+        The question had been answered already, with this: nothing was written.
+    refused
+        A limit was used up: nothing was written.
+    ledger
+        The ledger as it is, when it was asked about.
+    """
+
+    counted: bool = False
+    answer: bytes | None = None
+    refused: bool = False
+    ledger: bytes | None = None
 
 
 def by_decision(decision_id: str) -> str:
@@ -103,6 +194,15 @@ def by_attempt(payment_id: str, attempt: int) -> str:
     'a:2:p:1'
     """
     return f"a:{attempt}:{payment_id}"
+
+
+def by_question(kind: str, payment_id: str, attempt: int) -> str:
+    """Return the key of the answer to a question: "auth", "routing" or "retry" about an attempt.
+
+    >>> by_question("auth", "p:1", 2)
+    'auth:2:p:1'
+    """
+    return f"{kind}:{attempt}:{payment_id}"
 
 
 def grouped(updates: Iterable[Update]) -> Mapping[tuple[str, str], list[Addition]]:
@@ -193,19 +293,11 @@ class FeatureStore(Protocol):
         """Apply events in order, each all or nothing; return for each what `apply` returns."""
         ...
 
-    async def decided(
-        self,
-        event_id: str,
-        updates: Sequence[Update],
-        record_keys: Sequence[str],
-        record: bytes,
-        ttl_seconds: int,
-        *,
-        deadline: float | None = None,
-    ) -> bool:
-        """Apply a decision's increments and remember its record in one atomic step.
+    async def decided(self, decided: Decided, *, deadline: float | None = None) -> Claim:
+        """Keep an answer, its record and its reservation, and count its attempt, in one atomic step.
 
-        The record is written even when the event had been applied before: the latest answer is the one that counts.
+        In this order: a question that has an answer changes nothing and is told it; a limit that is used up changes
+        nothing and is told; else everything is written, the updates once for each event id.
         """
         ...
 

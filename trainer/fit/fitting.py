@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from contracts.bundle import FORMAT, DataWindow, FeeSchedule, Manifest, ModelName
+from contracts.bundle import FORMAT, DataWindow, Manifest, ModelName
+from contracts.terms import FeeSchedule
 from features.catalog import FINGERPRINT, NAMES
 from trainer import history as canonical
 from trainer.errors import FitError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from contracts.bundle import FeeSchedule, PolicyParameters
+from contracts.bundle import PolicyParameters
+from contracts.terms import FeeSchedule
 from service.policy.defaults import FILE, default_parameters
 from service.policy.errors import PolicyError
 from trainer.errors import FitError

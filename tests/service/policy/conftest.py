@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts.bundle import DataWindow, FeeSchedule, Manifest
+from contracts.bundle import DataWindow, Manifest
+from contracts.terms import FeeSchedule
 from contracts.payment import AuthRequest, Decline, RetryRequest
 from service.policy.defaults import default_parameters
 from service.policy.policy import Policy

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from contracts.bundle import FeeSchedule
+from contracts.terms import FeeSchedule
 
 P = ("a", "b", "c")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.bundle import FeeSchedule
+from contracts.terms import FeeSchedule
 from contracts.payment import PreviousAttempt
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from contracts.bundle import FeeSchedule
+from contracts.terms import FeeSchedule
 from contracts.payment import PreviousAttempt
 
 P = ("a", "b", "c")

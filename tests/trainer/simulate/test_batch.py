@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from contracts.bundle import FeeSchedule
+from contracts.terms import FeeSchedule
 from contracts.history import COLUMNS, REQUIRED
 from trainer.__main__ import main
 from trainer.history import SCHEMA, scan
