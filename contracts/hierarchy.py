@@ -9,23 +9,28 @@ from contracts.base import Record
 
 
 class Level(Record, frozen=True, kw_only=True):
-    """One level of the hierarchy: which fields name a group, and each group's expected rate.
+    """One level of the hierarchy: which fields name a group, and how far each group is from what the levels before expect.
 
-    `strength` is how many attempts the rate of the level above is worth against a group's own (empirical Bayes); `rates` are
-    already shrunk so, and a group that is not in it has the rate of the level above.
+    Attributes
+    ----------
+    fields
+        Fields of a payment; a group's key joins their values with "|", an absent one is empty.
+    spread
+        Standard deviation of the groups' offsets, log-odds: how far a group that nobody has seen may be off.
+    offsets
+        By group, log-odds, shrunk towards 0 by how little was seen of it (empirical Bayes). A group that is not here has 0.
     """
 
     fields: tuple[str, ...]
-    strength: float
-    rates: dict[str, float]
+    spread: float
+    offsets: dict[str, float]
 
 
 class Hierarchy(Record, frozen=True, kw_only=True):
-    """Approval rates from the whole down: global, network, issuer country, BIN, merchant.
+    """Approval from the whole down: all payments, network, issuer country, BIN, merchant; and processors beside.
 
-    A group's key joins the values of its fields with "|". `processors` is, by processor, how far it is from what the
-    hierarchy expects of its payments, in log-odds and already shrunk; `processor_spread` the standard deviation of that over
-    processors: how much a processor that nobody has seen may differ.
+    The expected log-odds of a payment are those of `rate` plus its groups' offsets. `processors` is, by processor, how far it
+    is from what is expected of the payments it was given; `processor_spread` the standard deviation of that.
     """
 
     rate: float

@@ -26,6 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fees", type=Path, help="TOML file with what each processor charges")
     parser.add_argument(
+        "--terms",
+        type=Path,
+        help="TOML file with what processors support and what merchants have agreed or want otherwise",
+    )
+    parser.add_argument(
         "--policy", type=Path, help="TOML file with policy parameters (default: service/policy/defaults.toml)"
     )
     for name, meaning in (
@@ -57,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             history=arguments.history,
             bundles=arguments.bundles,
             fees=arguments.fees,
+            terms=arguments.terms,
             policy=arguments.policy,
             train_from=arguments.train_from,
             train_until=arguments.train_until,

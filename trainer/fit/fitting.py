@@ -19,10 +19,10 @@ from contracts.terms import FeeSchedule
 from features.catalog import FINGERPRINT, NAMES
 from trainer import history as canonical
 from trainer.errors import FitError
-from trainer.fit import priors
+from trainer.fit import hierarchy, priors
 from trainer.fit.dataset import INPUTS, build, label_delay
 from trainer.fit.model import Fitted, fit_model
-from trainer.fit.parameters import read_fees, read_policy
+from trainer.fit.parameters import read_fees, read_policy, read_terms
 from trainer.fit.report import card
 from trainer.fit.split import Split, split
 from trainer.progress import step
@@ -38,6 +38,7 @@ class FitOptions(msgspec.Struct, frozen=True, kw_only=True):
     history: Path
     bundles: Path
     fees: Path | None = None
+    terms: Path | None = None
     policy: Path | None = None
     train_from: datetime | None = None
     train_until: datetime | None = None
@@ -57,7 +58,7 @@ def fit(options: FitOptions) -> Manifest:
     TrainerError
         One sentence; nothing is on the shelf then.
     """
-    fees, policy = read_fees(options.fees), read_policy(options.policy)
+    fees, terms, policy = read_fees(options.fees), read_terms(options.terms), read_policy(options.policy)
     shelf.prepare(options.bundles)
     with step("reading the history"):
         history = canonical.load(options.history)
@@ -97,6 +98,9 @@ def fit(options: FitOptions) -> Manifest:
             test_from=splits["approval"].test_from,
         ),
         notes=(*notes, *_untaught(history, fitted, window, fees)),
+        capabilities=terms.processors,
+        merchants=terms.merchants,
+        hierarchy=hierarchy.learn(data.parts["approval"]["train"], fitted["approval"].entry.prior),
     )
     with step("publishing"):
         files = {f"{model}.onnx": each.graph for model, each in fitted.items() if each.graph is not None}

@@ -97,6 +97,7 @@ def fit_model(model: ModelName, data: Dataset, history: pl.LazyFrame, grid: Sequ
         golden_rows=tuple(tuple(float(value) for value in row) for row in golden),
         golden_expected=tuple(float(value) for value in export.run(graph, golden)),
         calibration=scaling,
+        typical=tuple(float(value) for value in np.median(train.features, axis=0)),
     )
     if test.one_class:
         return Fitted(entry, graph, None)
