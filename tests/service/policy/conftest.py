@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from contracts.bundle import DataWindow, Manifest
-from contracts.terms import FeeSchedule
 from contracts.payment import AuthRequest, Decline, RetryRequest
+from contracts.terms import FeeSchedule
 from service.policy.defaults import default_parameters
 from service.policy.policy import Policy
 from service.policy.rules import FOLDER, Rules

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.terms import FeeSchedule
 from contracts.payment import PreviousAttempt
+from contracts.terms import FeeSchedule
 
 NAMES = ("a", "b", "c", "d", "e")
 share = st.floats(0, 1)

@@ -9,8 +9,8 @@ import msgspec
 import polars as pl
 import pytest
 
-from contracts.terms import FeeSchedule
 from contracts.history import COLUMNS, REQUIRED
+from contracts.terms import FeeSchedule
 from trainer.__main__ import main
 from trainer.history import SCHEMA, scan
 from trainer.simulate import batch
