@@ -110,8 +110,14 @@ class ClusterStore:
                 )
                 raise StoreUnavailable(msg) from error
             return str(StoreUnavailable(f"{self.describe()} cannot be reached yet: {error.reason}"))
-        troubles = await asyncio.gather(*[self._examine(node) for node in self._topology.nodes])
-        return next((str(StoreUnavailable(trouble)) for trouble in troubles if trouble is not None), None)
+        # All of them end before one is told of: whoever hears of a refusal closes the store, and none may be at work then.
+        troubles = await asyncio.gather(*[self._examine(node) for node in self._topology.nodes], return_exceptions=True)
+        said: str | None = None
+        for trouble in troubles:
+            if isinstance(trouble, BaseException):
+                raise trouble
+            said = said or trouble
+        return None if said is None else str(StoreUnavailable(said))
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities: one exchange with each node concerned, all at once."""
@@ -207,11 +213,14 @@ class ClusterStore:
     async def _examine(self, node: Node) -> str | None:
         """Look at one node; return what is wrong for now, or None, and leave its lanes connected."""
         where = f"the node {node} of {self.describe()}"
+        tag = self._topology.tag_of(node)
+        if tag is None:
+            return f"{where} serves no slot any more"
         connection = node.connect()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await connection.connect()  # type: ignore[no-untyped-call]
-                trouble = await examine(connection, self._topology.tag_of(node))
+                trouble = await examine(connection, tag)
         except (AuthenticationError, NoPermissionError) as error:
             msg = f"{where} refuses these credentials: {sentence(error)}"
             raise StoreUnavailable(msg) from error

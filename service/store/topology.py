@@ -113,8 +113,11 @@ class Topology:
         """Return the node that serves a slot; None when no node is known to."""
         return self._slots[slot]
 
-    def tag_of(self, node: Node) -> str:
-        """Return what puts a key into one of the slots that a node serves: some word in braces."""
+    def tag_of(self, node: Node) -> str | None:
+        """Return what puts a key into one of the slots that a node serves, some word in braces; None when it serves none."""
+        if not any(serving is node for serving in self._slots):
+            # The map changed since the node was taken from it, or was dropped: no word will do, and the search has no end.
+            return None
         # One slot alone is found within 16,384 words on average; a node has thousands.
         return next(tag for tag in map("{{{}}}".format, count()) if self._slots[slot(tag)] is node)
 

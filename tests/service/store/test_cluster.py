@@ -18,6 +18,7 @@ from service.errors import StoreTimeout, StoreUnavailable
 from service.store import Applied, FeatureStore, StateKeys, Update, open_store
 from service.store.base import clustered, clustered_mark
 from service.store.bulk import fetch_many, put_many
+from service.store.topology import Node, Topology
 from tests.servers import RedisCluster, RedisServer, free_port, wait_until
 
 START = 1_780_000_000 * SECOND
@@ -61,6 +62,8 @@ def refusal(url: str) -> str:
                 await store.open()
         finally:
             await store.close()
+        # A look at another node that went on would find the map gone.
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         return str(caught.value)
 
     return asyncio.run(act())
@@ -331,6 +334,21 @@ def test_rights_that_are_missing_on_any_node_are_named_at_the_start(own_cluster:
         assert (await store.read(StateKeys((cards[2],)))).payment[0] is not None
 
     tell(f"cluster://least:s3cret@{hosts}", story)
+    # The others are looked at until the last has said its word, or has none.
+    own_cluster.nodes[0].pause()
+    try:
+        told = refusal(f"cluster://nokeys:s3cret@{','.join(reversed(hosts.split(',')))}")
+    finally:
+        own_cluster.nodes[0].resume()
+    assert "on keys pm:*" in told
+
+
+def test_a_node_that_serves_no_slot_has_no_keys_to_be_tried_with() -> None:
+    def make(host: str, port: int) -> Node:
+        return Node(host, port, lambda: pytest.fail("connected"), timeout=1, most_keys=1, most_commands=1)
+
+    topology = Topology([], make)
+    assert topology.tag_of(topology.node("127.0.0.1", 1)) is None
 
 
 def test_a_single_server_is_refused_in_words(redis_url: str) -> None:
