@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.servers import RedisCluster, RedisServer, Watched, free_port, option, tls_options
+from tests.servers import RedisCluster, RedisServer, Watched
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +122,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tls_server(certificate: Path) -> Iterator[RedisServer]:
     """A real redis-server that speaks TLS beside its plain port."""
-    server = RedisServer(*tls_options(certificate, free_port()))
+    server = RedisServer(certificate=certificate)
     server.start()
     try:
         yield server
@@ -135,7 +135,7 @@ def tls_url(tls_server: RedisServer, certificate: Path) -> str:
     """URL of the session's server with TLS, emptied for this test."""
     with tls_server.client() as client:
         client.flushall()
-    return f"rediss://127.0.0.1:{option(tls_server, '--tls-port')}/0?ssl_ca_certs={certificate}"
+    return f"rediss://127.0.0.1:{tls_server.tls_port}/0?ssl_ca_certs={certificate}"
 
 
 @pytest.fixture(scope="session")

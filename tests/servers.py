@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -12,15 +13,38 @@ from collections.abc import Callable
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+START_SECONDS = 30
+"""How long a server may take to answer, other ports included; a busy machine takes seconds."""
+
+_choice = random.SystemRandom()
+_given: set[int] = set()
+
+
+def _range() -> range:
+    """Return the ports to choose from: below those that the system gives to outgoing connections at any moment."""
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        first = 49_152
+    return range(first - 12_000, first) if first > 14_000 else range(20_000, 32_000)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port of loopback that nobody listens on and that was not returned before."""
+    while True:
+        port = _choice.choice(_range())
+        if port in _given:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            _given.add(port)
+            return port
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 15) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait until something holds; what redis-py raises meanwhile counts as no."""
     until = time.monotonic() + seconds
     while True:
@@ -49,35 +73,44 @@ def program() -> str:
 
 
 class Server:
-    """One process on a port of its own."""
+    """One process on ports of its own, which are settled once it has been started."""
 
     def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
         self.folder = tempfile.mkdtemp(prefix="pointsman-redis-")
         self.process: subprocess.Popen[bytes] | None = None
+        self.settled = False
+        self.choose()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def choose(self) -> None:
+        self.port = free_port()
 
     def command(self) -> list[str]:
         raise NotImplementedError
 
-    def start(self) -> None:
-        self.process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 10
-        while True:
-            try:
-                with self.client() as client:
-                    client.ping()
-                return
-            except redis.AuthenticationError:
-                return
-            except redis.RedisError:
-                if time.monotonic() > until or self.process.poll() is not None:
-                    self.stop()
-                    raise
-                time.sleep(0.01)
+    def start(self, *, settled: bool = False) -> None:
+        """Start the process and wait until it answers.
 
-    def client(self) -> redis.Redis:
-        return redis.Redis.from_url(self.url, socket_timeout=5)
+        Where another process took a port in between, it moves to other ports; it waits for its own to come free when it
+        has run before or its ports are `settled`, since somebody was told of them.
+        """
+        until = time.monotonic() + START_SECONDS
+        while (said := self._last_words(until)) is not None:
+            if "Address already in use" not in said or time.monotonic() > until:
+                self.stop()
+                raise RuntimeError(f"{' '.join(self.command())} did not start: {said}")
+            if settled or self.settled:
+                time.sleep(0.1)
+            else:
+                self.choose()
+        self.settled = True
+
+    def client(self, seconds: float = 10) -> redis.Redis:
+        """Return a client that gives an answer `seconds` and asks once: who waits for something asks again itself."""
+        return redis.Redis.from_url(self.url, socket_timeout=seconds, retry=Retry(NoBackoff(), 0))
 
     def pause(self) -> None:
         assert self.process is not None
@@ -99,33 +132,81 @@ class Server:
         self.kill()
         shutil.rmtree(Path(self.folder), ignore_errors=True)
 
+    def _last_words(self, until: float) -> str | None:
+        """Start the process once; return None when it answers, else what it said last."""
+        log = Path(self.folder, "log")
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(self.command(), stdout=file, stderr=subprocess.STDOUT)
+        while self.process.poll() is None:
+            with contextlib.suppress(redis.RedisError), self.client(0.5) as client:
+                # Somebody else's server may answer here while this one finds its port taken.
+                if client.info("server")["process_id"] == self.process.pid:
+                    return None
+            if time.monotonic() > until:
+                self.kill()
+                return f"no answer within {START_SECONDS} s: {_tail(log)}"
+            time.sleep(0.01)
+        self.process = None
+        return _tail(log)
+
+
+def _tail(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    return " / ".join([line for line in lines if line][-6:]) or "it said nothing"
+
 
 class RedisServer(Server):
-    """One redis-server process that keeps nothing on disk."""
+    """One redis-server process that keeps nothing on disk.
 
-    def __init__(self, *options: str) -> None:
-        super().__init__()
+    Parameters
+    ----------
+    options
+        What its command line says besides.
+    cluster
+        Whether it is a node of a cluster.
+    certificate
+        With it, it speaks TLS on a second port.
+    primary
+        The server whose replica it is.
+    """
+
+    def __init__(
+        self,
+        *options: str,
+        cluster: bool = False,
+        certificate: Path | None = None,
+        primary: "RedisServer | None" = None,
+    ) -> None:
         self.options = options
+        self.cluster = cluster
+        self.certificate = certificate
+        self.primary = primary
+        super().__init__()
+
+    def choose(self) -> None:
+        super().choose()
+        self.bus_port = free_port()
+        self.tls_port = free_port()
 
     def command(self) -> list[str]:
         fixed = (
             f"--port {self.port} --bind 127.0.0.1 --appendonly no --dir {self.folder} --unixsocket {self.folder}/socket"
             " --repl-diskless-sync-delay 0"
         )
-        return [program(), *fixed.split(), "--save", "", *self.options]
-
-
-def option(server: RedisServer, name: str) -> str:
-    """Return the value of an option that a server was given."""
-    return server.options[server.options.index(name) + 1]
+        if self.cluster:
+            fixed += f" --cluster-enabled yes --cluster-port {self.bus_port}"
+        if self.primary is not None:
+            fixed += f" --replicaof 127.0.0.1 {self.primary.port}"
+        tls = [] if self.certificate is None else tls_options(self.certificate, self.tls_port)
+        return [program(), *fixed.split(), "--save", "", *tls, *self.options]
 
 
 class SentinelServer(Server):
     """One Sentinel that watches a primary under the name ``mymaster`` and needs nobody's consent."""
 
     def __init__(self, primary: RedisServer) -> None:
-        super().__init__()
         self.primary = primary
+        super().__init__()
 
     def command(self) -> list[str]:
         file = Path(self.folder, "sentinel.conf")
@@ -142,7 +223,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.primary = RedisServer()
-        self.replica = RedisServer("--replicaof", "127.0.0.1", str(self.primary.port))
+        self.replica = RedisServer(primary=self.primary)
         self.sentinels = [SentinelServer(self.primary), SentinelServer(self.primary)]
 
     @property
@@ -178,14 +259,17 @@ class RedisCluster:
         scheme = "cluster" if self.certificate is None else "clusters"
         return f"{scheme}://" + ",".join(f"127.0.0.1:{self._port(node)}" for node in self.nodes)
 
-    def start(self) -> None:
+    def start(self, *, settled: bool = False) -> None:
+        """Start and join the nodes, on the ports they have when these are `settled`."""
         for place, node in enumerate(self.nodes):
-            node.start()
+            node.start(settled=settled)
             with node.client() as client:
                 client.cluster("ADDSLOTSRANGE", *self.slots(place))
                 client.cluster("SET-CONFIG-EPOCH", place + 1)
-        for node in self.nodes[1:]:
-            self._meet(node)
+        # Each with each: what the first tells the second of the third takes a second more to come round.
+        for place, node in enumerate(self.nodes):
+            for known in self.nodes[:place]:
+                self._meet(node, known)
         self.wait()
 
     def add_replica(self) -> RedisServer:
@@ -193,7 +277,8 @@ class RedisCluster:
         replica = self._make()
         self.replicas.append(replica)
         replica.start()
-        self._meet(replica)
+        for known in self.nodes:
+            self._meet(replica, known)
         with self.nodes[0].client() as primary, replica.client() as client:
             name = primary.cluster("MYID").decode()
             wait_until(lambda: name in str(client.cluster("NODES")), "the replica knows its primary")
@@ -226,20 +311,21 @@ class RedisCluster:
             node.stop()
 
     def _make(self) -> RedisServer:
-        fixed = f"--cluster-enabled yes --cluster-port {free_port()} --cluster-node-timeout 2000"
+        # A node that gets no turn for so long is lost to the others, and a handshake that takes longer is given up.
+        options = ["--cluster-node-timeout", "10000"]
         # Without it a node that is lost takes the others with it.
-        fixed += " --cluster-require-full-coverage no"
-        tls = [] if self.certificate is None else [*tls_options(self.certificate, free_port()), "--tls-cluster", "yes"]
-        return RedisServer(*fixed.split(), *tls)
+        options += ["--cluster-require-full-coverage", "no"]
+        if self.certificate is not None:
+            options += ["--tls-cluster", "yes"]
+        return RedisServer(*options, cluster=True, certificate=self.certificate)
 
     def _port(self, node: RedisServer) -> int:
         """Return the port under which the nodes know each other."""
-        return node.port if self.certificate is None else int(option(node, "--tls-port"))
+        return node.port if self.certificate is None else node.tls_port
 
-    def _meet(self, node: RedisServer) -> None:
-        first = self.nodes[0]
+    def _meet(self, node: RedisServer, known: RedisServer) -> None:
         with node.client() as client:
-            client.cluster("MEET", "127.0.0.1", self._port(first), option(first, "--cluster-port"))
+            client.cluster("MEET", "127.0.0.1", self._port(known), str(known.bus_port))
 
     def _is_well(self, client: redis.Redis) -> bool:
         about = client.cluster("INFO")

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 from service.__main__ import bind
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 
 # The process under test, with fakes where `build` would join the real parts.
 PROGRAM = """
@@ -51,11 +51,6 @@ def run(folder: Path, *, real: bool = False, **variables: str) -> subprocess.Pop
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def free_port() -> int:
-    with bind("127.0.0.1", 0) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_a_wrong_setting_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
@@ -109,7 +104,7 @@ def test_rights_that_are_missing_are_one_sentence_and_exit_code_2(tmp_path: Path
 
 
 def test_a_server_in_cluster_mode_is_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
-    server = RedisServer("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    server = RedisServer(cluster=True)
     server.start()
     try:
         process = run(

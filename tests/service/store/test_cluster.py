@@ -283,7 +283,7 @@ def test_a_cluster_that_is_down_at_the_start_is_reported_and_used_later() -> Non
             with pytest.raises(StoreUnavailable):
                 await store.read(StateKeys(("tok_1",)))
             assert await store.ping() is not None
-            cluster.start()
+            cluster.start(settled=True)
             await recovered(store)
             assert await store.apply("e1", attempt("tok_1"))
         finally:

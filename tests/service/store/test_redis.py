@@ -15,7 +15,7 @@ from service.errors import StoreTimeout, StoreUnavailable
 from service.store import Applied, FeatureStore, StateKeys, Update, by_attempt, by_decision, open_store
 from service.store.bulk import fetch_many, put_many
 from service.store.trial import check
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisServer
 
 START = 1_780_000_000 * SECOND
 CARD = StateKeys(("tok_1",))
@@ -338,7 +338,7 @@ def test_a_server_that_will_never_do_is_refused_in_words(about: str, expected: s
 
 
 def test_a_server_in_cluster_mode_is_refused_in_words() -> None:
-    server = RedisServer("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    server = RedisServer(cluster=True)
     server.start()
     try:
         assert "a single Redis is expected, this one is in cluster mode: name it cluster://host:port" in refusal(
