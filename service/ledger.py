@@ -17,18 +17,19 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from features.clock import DAY
+from features.clock import DAY, SECOND
 
 VERSION: Final = 1
 RESERVED, FAILED, APPROVED = 1, 2, 3
-KEPT_US: Final = 31 * DAY
-"""How long before the newest an attempt is remembered."""
+KEPT_US: Final = 62 * DAY
+"""How long before the newest an attempt is remembered: the month that limits count, and the month by which a reservation
+may lie ahead of it. A limit with a longer window counts what is remembered."""
 MOST: Final = 256
-"""The most attempts that are remembered: more than any limit counts."""
-TTL_SECONDS: Final = 31 * 86_400
+"""The most attempts that are remembered: more than any limit counts. Approved ones, which no limit counts, go first."""
+TTL_SECONDS: Final = KEPT_US // SECOND
 
-_HEAD: Final = struct.Struct("<BH")
-_ENTRY: Final = struct.Struct("<qQQB")
+HEAD: Final = struct.Struct("<BH")
+ENTRY: Final = struct.Struct("<qQQB")
 
 
 class Entry(NamedTuple):
@@ -66,12 +67,12 @@ def key_of(network: str, initiator: str | None, merchant_id: str, card_token: st
 
 def entries(blob: bytes | None) -> tuple[Entry, ...]:
     """Return the attempts in a ledger, oldest first; one that cannot be read is empty."""
-    if blob is None or len(blob) < _HEAD.size:
+    if blob is None or len(blob) < HEAD.size:
         return ()
-    version, count = _HEAD.unpack_from(blob)
-    if version != VERSION or len(blob) != _HEAD.size + count * _ENTRY.size:
+    version, count = HEAD.unpack_from(blob)
+    if version != VERSION or count > MOST or len(blob) != HEAD.size + count * ENTRY.size:
         return ()
-    return tuple([Entry(*each) for each in _ENTRY.iter_unpack(blob[_HEAD.size :])])
+    return tuple([Entry(*each) for each in ENTRY.iter_unpack(blob[HEAD.size :])])
 
 
 def pack(attempts: Iterable[Entry]) -> bytes:
@@ -79,19 +80,22 @@ def pack(attempts: Iterable[Entry]) -> bytes:
     kept = sorted(attempts)
     if kept:
         oldest = kept[-1].at - KEPT_US
-        kept = [entry for entry in kept if entry.at > oldest][-MOST:]
-    return _HEAD.pack(VERSION, len(kept)) + b"".join([_ENTRY.pack(*entry) for entry in kept])
+        kept = [entry for entry in kept if entry.at > oldest]
+    while len(kept) > MOST:
+        del kept[next((place for place, entry in enumerate(kept) if entry.status == APPROVED), 0)]
+    return HEAD.pack(VERSION, len(kept)) + b"".join([ENTRY.pack(*entry) for entry in kept])
 
 
 def used(attempts: Sequence[Entry], limit: Limit, at: int, own: int | None = None) -> int:
     """Return how much of a limit is used for an attempt at `at` (microseconds), `own` (an attempt's id) not counted.
 
-    What was reserved for later than `at` counts as well: then no window of any moment holds more than the limit.
+    What was reserved for later than `at` counts as well, and an approval later than `at` resets nothing: then no window of
+    any moment holds more than the limit, in whatever order attempts were reserved.
     """
     start = at - limit.window_us
     if limit.resets:
         for entry in attempts:
-            if entry.status == APPROVED and entry.at > start and entry.attempt != own:
+            if entry.status == APPROVED and start < entry.at <= at and entry.attempt != own:
                 start = entry.at
     count = 0
     for entry in attempts:

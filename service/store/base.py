@@ -22,7 +22,7 @@ Keys hold identifiers exactly as they were given. This module must not know wher
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
 from features.increment import Increment
@@ -218,17 +218,26 @@ def grouped(updates: Iterable[Update]) -> Mapping[tuple[str, str], list[Addition
     return groups
 
 
-def named(
-    keys: StateKeys,
-    payment: Sequence[Callable[[str], T]],
-    candidate: Sequence[Callable[[str], T]],
-    record: Callable[[str], T],
-) -> list[T | None]:
-    """Return what a function for each kind makes of every key of a question; None where there is none, the record last."""
-    names = [name(key) if key is not None else None for name, key in zip(payment, keys.payment, strict=False)]
+class Names(NamedTuple, Generic[T]):
+    """How a store names what is asked for: a function for each kind of entity and for each other sort of key."""
+
+    payment: Sequence[Callable[[str], T]]
+    candidate: Sequence[Callable[[str], T]]
+    record: Callable[[str], T]
+    standing: Callable[[str], T]
+    ledger: Callable[[str], T]
+    answer: Callable[[str], T]
+
+
+def named(keys: StateKeys, of: Names[T]) -> list[T | None]:
+    """Return the name of every key of a question; None where there is none."""
+    names: list[T | None] = [name(key) if key is not None else None for name, key in zip(of.payment, keys.payment, strict=False)]
     for one in keys.candidates:
-        names += [name(key) if key is not None else None for name, key in zip(candidate, one, strict=False)]
-    names.append(record(keys.record) if keys.record is not None else None)
+        names += [name(key) if key is not None else None for name, key in zip(of.candidate, one, strict=False)]
+    names += map(of.standing, keys.standings)
+    names.append(of.record(keys.record) if keys.record is not None else None)
+    names.append(of.ledger(keys.ledger) if keys.ledger is not None else None)
+    names.append(of.answer(keys.answer) if keys.answer is not None else None)
     return names
 
 
@@ -240,7 +249,8 @@ def shaped(keys: StateKeys, blobs: Sequence[bytes | None]) -> States:
     for one in keys.candidates:
         candidates.append(tuple(blobs[place : place + len(one)]))
         place += len(one)
-    return States(payment, tuple(candidates), blobs[-1])
+    *standings, record, ledger, answer = blobs[place:]
+    return States(payment, tuple(candidates), record, tuple(standings), ledger, answer)
 
 
 def clustered(kind: str, key: str) -> str:

@@ -18,17 +18,50 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from features.clock import SECOND
 from features.layout import AMOUNT, INDEX, LAYOUTS, MOST_ROWS, Layout
-from service.store.base import EVENT, RECORD, STATE, Addition, Update, clustered, clustered_mark, grouped
+from service.ledger import ENTRY, KEPT_US, MOST, RESERVED, VERSION, Entry, Limit
+from service.ledger import TTL_SECONDS as LEDGER_SECONDS
+from service.standing import MEASURES, SCALES, Note, month_of
+from service.standing import TTL_SECONDS as STANDING_SECONDS
+from service.standing import VERSION as NOTE_VERSION
+from service.store.base import (
+    ANSWER,
+    EVENT,
+    LEDGER,
+    RECORD,
+    STANDING,
+    STATE,
+    Addition,
+    Applied,
+    Claim,
+    Decided,
+    LedgerMove,
+    Reservation,
+    Update,
+    clustered,
+    clustered_mark,
+    grouped,
+)
 
 Arguments = tuple[bytes | str | int, ...]
 
-SCRIPT: Final = files("service.store").joinpath("update.lua").read_bytes()
+SCRIPT: Final = b"".join(
+    [files("service.store").joinpath(f"{name}.lua").read_bytes() for name in ("rest", "standing", "ledger", "update")]
+)
 SHA: Final = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 _KIND: Final = struct.Struct("<6sBIHHBBBddB")
 _RING: Final = struct.Struct("<IH")
 _EVENT: Final = struct.Struct("<dBBIQ")
 _WORD: Final = struct.Struct("<BI")
 _ATTEMPT, _DECLINED, _MEMBER = 1, 2, 4
+_PLAN: Final = struct.Struct("<BHH")
+_HAS_ANSWER, _HAS_LEDGER, _HAS_MARK, _IS_ONCE = 1, 2, 4, 8
+_ANSWERED, _REFUSED = 2, 3
+_LEDGER_HEAD: Final = struct.Struct("<BHdI")
+_LEDGER: Final = _LEDGER_HEAD.pack(VERSION, MOST, KEPT_US, LEDGER_SECONDS)
+_RESERVE, _SETTLE, _RELEASE = 1, 2, 3
+_LIMIT: Final = struct.Struct("<ddBd")
+_NOTE: Final = struct.Struct(f"<BBBIdid{len(SCALES)}d{len(MEASURES)}d")
+_NOTE_HEAD: Final = (NOTE_VERSION, len(SCALES), len(MEASURES), STANDING_SECONDS)
 _DECLINED_AT: Final = INDEX["declined"]
 
 
@@ -76,26 +109,97 @@ def _entity(kind: str, additions: Sequence[Addition]) -> bytes:
     return b"".join(parts)
 
 
-def update(
-    event_ttl_ms: int,
-    event_id: str,
-    updates: Sequence[Update],
-    record_keys: Sequence[str] = (),
-    record: bytes = b"",
-    ttl_seconds: int = 1,
-) -> Arguments:
-    """Return the command that applies an event once and keeps a record; an unknown kind raises ``KeyError``."""
-    keys = [EVENT + event_id, *[RECORD + key for key in record_keys]]
-    entities: list[bytes] = []
+def _moved(move: LedgerMove | Reservation) -> bytes:
+    """Return what becomes of a ledger, as the script reads it."""
+    limits: tuple[Limit, ...] = ()
+    if isinstance(move, Reservation):
+        sort, entry, limits = _RESERVE, move.entry, move.limits
+    elif move.entry is not None:
+        sort, entry = _SETTLE, move.entry
+    else:
+        sort, entry = _RELEASE, Entry(0, move.attempt, 0)
+    given = _LEDGER + bytes([sort]) + ENTRY.pack(*entry)
+    for window_us, most, amount_minor, resets in limits:
+        flags = (amount_minor is not None) + 2 * resets
+        given += _LIMIT.pack(window_us, most, flags, amount_minor or 0)
+    return given
+
+
+def _noted(note: Note) -> bytes:
+    """Return what is added to a standing, as the script reads it."""
+    return _NOTE.pack(*_NOTE_HEAD, note.at, month_of(note.at), note.month_minor, *SCALES, *note.deltas)
+
+
+def _entities(keys: list[bytes | str], given: list[bytes | str | int], updates: Sequence[Update]) -> None:
+    """Append what each entity gets; an unknown kind raises ``KeyError``."""
     for (kind, key), additions in grouped(updates).items():
         keys.append(f"{STATE}{kind}:{key}")
-        entities.append(_entity(kind, additions))
-    return ("EVALSHA", SHA, len(keys), *keys, event_ttl_ms, len(record_keys), ttl_seconds * 1000, record, *entities)
+        given.append(_entity(kind, additions))
+
+
+def applied(event_ttl_ms: int, event: Applied) -> Arguments:
+    """Return the command that applies an event and all it moves, once."""
+    event_id, updates, standings, ledger, records = event
+    flags = _HAS_MARK | _IS_ONCE
+    keys: list[bytes | str] = []
+    given: list[bytes | str | int] = []
+    if ledger is not None:
+        flags |= _HAS_LEDGER
+        keys.append(LEDGER + ledger.key)
+        given.append(_moved(ledger))
+    keys.append(EVENT + event_id)
+    for key, content, ttl_seconds in records:
+        keys.append(RECORD + key)
+        given += (content, ttl_seconds * 1000)
+    notes: dict[Note, bytes] = {}
+    for key, note in standings:
+        if note not in notes:
+            notes[note] = _noted(note)
+        keys.append(STANDING + key)
+        given.append(notes[note])
+    _entities(keys, given, updates)
+    head = _PLAN.pack(flags, len(records), len(standings))
+    return ("EVALSHA", SHA, len(keys), *keys, head, event_ttl_ms, *given)
+
+
+def decided(event_ttl_ms: int, decision: Decided) -> Arguments:
+    """Return the command that keeps an answer and all that goes with it, or finds that it must not be kept."""
+    event_id, updates, records, answer, reservation = decision
+    flags = 0
+    keys: list[bytes | str] = []
+    given: list[bytes | str | int] = []
+    if answer is not None:
+        flags |= _HAS_ANSWER
+        keys.append(ANSWER + answer.key)
+        given += (answer.content, answer.ttl_seconds * 1000)
+    if reservation is not None:
+        flags |= _HAS_LEDGER
+        keys.append(LEDGER + reservation.key)
+        given.append(_moved(reservation))
+    if event_id is not None:
+        flags |= _HAS_MARK
+        keys.append(EVENT + event_id)
+    for key, content, ttl_seconds in records:
+        keys.append(RECORD + key)
+        given += (content, ttl_seconds * 1000)
+    if event_id is not None:
+        _entities(keys, given, updates)
+    return ("EVALSHA", SHA, len(keys), *keys, _PLAN.pack(flags, len(records), 0), event_ttl_ms, *given)
+
+
+def claim(reply: Any) -> Claim:
+    """Return what the script said to `decided`."""
+    if not isinstance(reply, list):
+        return Claim(counted=bool(reply))
+    sort, content = reply
+    if sort == _ANSWERED:
+        return Claim(answer=content)
+    return Claim(refused=True, ledger=content) if sort == _REFUSED else Claim(counted=bool(sort), ledger=content)
 
 
 def parts(event_ttl_ms: int, event_id: str, updates: Sequence[Update]) -> list[tuple[int, Arguments]]:
     """Return an event for a cluster: slot and command of each entity, or of the mark alone when there is no entity."""
-    given = (event_ttl_ms, 0, 1, b"")
+    given = (_PLAN.pack(_HAS_MARK | _IS_ONCE, 0, 0), event_ttl_ms)
     found: list[tuple[int, Arguments]] = []
     for (kind, key), additions in grouped(updates).items():
         mark, name = clustered_mark(kind, key, event_id), clustered(kind, key)
@@ -123,11 +227,17 @@ def trial(tag: str = "") -> list[Arguments]:
     # Twice the same event: the first begins a tile, the second falls into it.
     event = _EVENT.pack(1, 0, 0, 0, 0) + b"\0"
     state, record = f"{STATE}{tag}probe:1", f"{RECORD}{tag}probe"
-    given = (3, f"{EVENT}{tag}probe", record, state, 1, 1, 1000, b"", outline + event + event)
+    answer, ledger, standing = f"{ANSWER}{tag}probe", f"{LEDGER}{tag}probe", f"{STANDING}{tag}probe"
+    # Four keys of each prefix, every branch that calls Redis: all of them end within a second.
+    entry = bytes([_RESERVE]) + ENTRY.pack(1, 1, 1, RESERVED)
+    note = _NOTE.pack(*_NOTE_HEAD[:3], 1, *(0,) * 3, *SCALES, *(0,) * len(MEASURES))
+    plan = _PLAN.pack(_HAS_ANSWER | _HAS_LEDGER | _HAS_MARK, 1, 1)
+    given: tuple[bytes | str | int, ...] = (6, answer, ledger, f"{EVENT}{tag}probe", record, standing, state, plan, 1)
+    given += (b"", 1, _LEDGER_HEAD.pack(VERSION, MOST, KEPT_US, 1) + entry, b"", 1000, note, outline + event + event)
     return [
         ("EVAL", SCRIPT, *given),
         ("EVALSHA", SHA, *given),
-        ("MGET", state, record),
+        ("MGET", state, record, answer, ledger, standing),
         ("SET", record, b"", "EX", 1),
     ]
 

@@ -2,7 +2,8 @@
 
 The semantics are those of Redis: the same blobs, all-or-nothing updates, events that count once, times to live. One
 event loop calls it, so nothing here needs a lock. What expired is swept a few entries at a time with each write; beyond a
-million the oldest marks and records go first, whatever their time to live (half a million decisions and their outcomes),
+million the oldest marks, records, answers, ledgers and standings go first, whatever their time to live (half a million
+decisions and their outcomes),
 and states are bounded by their time to live alone. A busy shop wants Redis.
 
 This module must not know the format of a snapshot.
@@ -19,12 +20,27 @@ from typing import Final, Generic, TypeVar
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from features.layout import LAYOUTS
 from features.state import add
+from service import ledger as ledgers
+from service import standing as standings
 from service.errors import StoreUnavailable
-from service.store.base import EVENT_TTL_SECONDS, Applied, Item, StateKeys, States, Update, grouped
+from service.ledger import release, reserve, settle
+from service.standing import add as add_note
+from service.store.base import (
+    EVENT_TTL_SECONDS,
+    Applied,
+    Claim,
+    Decided,
+    Item,
+    Kept,
+    StateKeys,
+    States,
+    Update,
+    grouped,
+)
 from service.store.snapshot import NotOurs, Snapshot, SnapshotRefused, load, put_aside, write
 
 MOST_EVENTS: Final = 1_000_000
-"""The most marks of applied events and the most decision records that are kept."""
+"""The most marks of applied events, decision records, answers, ledgers and standings that are kept, of each."""
 _SWEPT: Final = 8
 
 K = TypeVar("K", bound=Hashable)
@@ -105,6 +121,9 @@ class MemoryStore:
         self._candidate = [self._states[kind] for kind in CANDIDATE_KINDS]
         self._events: Expiring[str, bool] = Expiring(clock, most_events)
         self._records: Expiring[str, bytes] = Expiring(clock, most_events)
+        self._standings: Expiring[str, bytes] = Expiring(clock, most_events)
+        self._ledgers: Expiring[str, bytes] = Expiring(clock, most_events)
+        self._answers: Expiring[str, bytes] = Expiring(clock, most_events)
         self._clock = clock
         self._changes = 0
         self._saved = 0
@@ -140,14 +159,20 @@ class MemoryStore:
                     self._states[kind].put(key, blob, ttl)
             for event_id, ttl, _ in snapshot.events:
                 self._events.put(event_id, True, ttl)
-            for key, ttl, record in snapshot.records:
-                self._records.put(key, record, ttl)
+            for kept, entries in (
+                (self._records, snapshot.records),
+                (self._standings, snapshot.standings),
+                (self._ledgers, snapshot.ledgers),
+                (self._answers, snapshot.answers),
+            ):
+                for key, ttl, blob in entries:
+                    kept.put(key, blob, ttl)
         return None
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities."""
         self._check()
-        payment, candidates, record = keys
+        payment, candidates, record, standings, ledger, answer = keys
         return States(
             tuple([None if key is None else kept.get(key) for kept, key in zip(self._payment, payment, strict=False)]),
             tuple(
@@ -162,31 +187,45 @@ class MemoryStore:
                 ]
             ),
             None if record is None else self._records.get(record),
+            tuple([self._standings.get(key) for key in standings]),
+            None if ledger is None else self._ledgers.get(ledger),
+            None if answer is None else self._answers.get(answer),
         )
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
         self._check()
-        return self._apply(event_id, updates)
+        return self._apply(Applied(event_id, updates))
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
         """Apply events in order, each all or nothing; return for each what `apply` returns."""
         self._check()
-        return [self._apply(event_id, updates) for event_id, updates in batch]
+        return [self._apply(event) for event in batch]
 
-    async def decided(
-        self,
-        event_id: str,
-        updates: Sequence[Update],
-        record_keys: Sequence[str],
-        record: bytes,
-        ttl_seconds: int,
-        *,
-        deadline: float | None = None,
-    ) -> bool:
-        """Apply a decision's increments and remember its record in one atomic step."""
-        await self.remember(record_keys, record, ttl_seconds, deadline=deadline)
-        return self._apply(event_id, updates)
+    async def decided(self, decided: Decided, *, deadline: float | None = None) -> Claim:
+        """Keep an answer and what goes with it, unless the question has one or a limit is used up."""
+        self._check()
+        event_id, updates, records, answer, reservation = decided
+        if answer is not None and (there := self._answers.get(answer.key)) is not None:
+            return Claim(answer=there)
+        ledger = None
+        if reservation is not None:
+            there = self._ledgers.get(reservation.key)
+            ledger = reserve(there, reservation.entry, reservation.limits)
+            if ledger is None:
+                return Claim(refused=True, ledger=there)
+        # Everything that can fail comes before the first write.
+        counted = event_id is not None and not self._events.get(event_id)
+        blobs = self._added(updates) if counted else []
+        if reservation is not None and ledger is not None:
+            self._ledgers.put(reservation.key, ledger, ledgers.TTL_SECONDS)
+        if answer is not None:
+            self._answers.put(*answer)
+        self._keep(records)
+        if event_id is not None and counted:
+            self._put(event_id, blobs)
+        self._changes += 1
+        return Claim(counted=counted, ledger=ledger)
 
     async def remember(
         self, keys: Sequence[str], record: bytes, ttl_seconds: int, *, deadline: float | None = None
@@ -252,10 +291,30 @@ class MemoryStore:
             msg = "it was closed"
             raise StoreUnavailable(msg)
 
-    def _apply(self, event_id: str, updates: Sequence[Update]) -> bool:
-        if self._events.get(event_id):
+    def _apply(self, event: Applied) -> bool:
+        if self._events.get(event.event_id):
             return False
         # Everything that can fail comes first: then all of it is put, or none.
+        blobs = self._added(event.updates)
+        notes: dict[str, bytes] = {}
+        for key, note in event.standings:
+            notes[key] = add_note(notes.get(key) or self._standings.get(key), note)
+        move = event.ledger
+        if move is not None:
+            there = self._ledgers.get(move.key)
+            ledger = release(there, move.attempt) if move.entry is None else settle(there, move.entry)
+            # A release leaves no trace where there was nothing.
+            if there is not None or move.entry is not None:
+                self._ledgers.put(move.key, ledger, ledgers.TTL_SECONDS)
+        self._keep(event.records)
+        for key, standing in notes.items():
+            self._standings.put(key, standing, standings.TTL_SECONDS)
+        self._put(event.event_id, blobs)
+        self._changes += 1
+        return True
+
+    def _added(self, updates: Sequence[Update]) -> list[Item]:
+        """Return the states after some increments."""
         blobs = []
         for (kind, key), additions in grouped(updates).items():
             layout, blob = LAYOUTS[kind], self._states[kind].get(key)
@@ -263,24 +322,38 @@ class MemoryStore:
                 blob = add(layout, blob, increment, member)
             if blob is not None:
                 blobs.append((kind, key, blob))
+        return blobs
+
+    def _put(self, event_id: str, blobs: Sequence[Item]) -> None:
+        """Put the states after an event, and its mark."""
         for kind, key, blob in blobs:
             self._states[kind].put(key, blob, LAYOUTS[kind].ttl_seconds)
         self._events.put(event_id, True, self._event_ttl)
-        self._changes += 1
-        return True
+
+    def _keep(self, records: Sequence[Kept]) -> None:
+        for record in records:
+            self._records.put(*record)
 
     def _copy(self) -> Callable[[], Snapshot]:
         """Return what makes a snapshot of this moment, wherever it is called; the copy alone is made here."""
         now, at = self._clock(), time.time()
         states = {kind: kept.copy() for kind, kept in self._states.items()}
         events, records = self._events.copy(), self._records.copy()
+        standings, ledgers, answers = self._standings.copy(), self._ledgers.copy(), self._answers.copy()
+
+        def left(entries: list[tuple[str, tuple[float, bytes]]]) -> list[tuple[str, float, bytes]]:
+            return [(key, end - now, blob) for key, (end, blob) in entries if end > now]
+
         return lambda: Snapshot(
             saved_at=at,
             states=[
                 (kind, key, end - now, blob) for kind, kept in states.items() for key, (end, blob) in kept if end > now
             ],
             events=[(event_id, end - now, None) for event_id, (end, _) in events if end > now],
-            records=[(key, end - now, record) for key, (end, record) in records if end > now],
+            records=left(records),
+            standings=left(standings),
+            ledgers=left(ledgers),
+            answers=left(answers),
         )
 
     async def _keep_saving(self, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 With Sentinels the primary is asked for at every connect: a failover ends the connections, and the next ones lead to the new one.
 
-Reads and writes travel on a lane each (`service.store.lane`), so that neither waits for the other. The arithmetic of a
+Reads, what an answer waits for, and all other writes travel on a lane each (`service.store.lane`), so that none waits for the
+others. The arithmetic of a
 write is done by ``update.lua`` inside Redis, atomically (`service.store.command`). No exception of redis-py leaves this
 module.
 
@@ -10,8 +11,8 @@ A user of Redis' own needs ``~pm:*`` and ``+eval +evalsha +mget +get +set +getra
 database other than 0).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
@@ -25,8 +26,25 @@ from redis.exceptions import (
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from service.errors import StoreError, StoreUnavailable
 from service.store.address import Address
-from service.store.base import EVENT_TTL_SECONDS, RECORD, STATE, Applied, StateKeys, States, Update, named, shaped
-from service.store.command import Arguments, packed, scripts, update
+from service.store.base import (
+    ANSWER,
+    EVENT_TTL_SECONDS,
+    LEDGER,
+    RECORD,
+    STANDING,
+    STATE,
+    Applied,
+    Claim,
+    Decided,
+    Names,
+    StateKeys,
+    States,
+    Update,
+    named,
+    shaped,
+)
+from service.store.command import Arguments, applied, claim, packed, scripts
+from service.store.command import decided as decision
 from service.store.lane import CONNECT_SECONDS, Ask, Lane, sentence
 from service.store.trial import examine
 
@@ -34,16 +52,22 @@ _MOST_KEYS: Final = 1000
 _MOST_COMMANDS: Final = 32
 """What one exchange may hold, so that it stays well under any timeout: 32 updates keep Redis busy for 2 ms."""
 _BEHIND_SECONDS: Final = 0.25
-"""The most that a write behind an answer may take: nobody waits for it, and an attempt counted late is better than a lost one."""
+"""The most that a write behind an answer may take: nobody waits for it, and a record kept late is better than a lost one."""
 
 
 _Names = Sequence[str | None]
 _Read = Lane[_Names, list[bytes | None]]
-_Write = Lane[Sequence[Arguments], list[bool]]
+_Write = Lane[Sequence[Arguments], list[Any]]
 
 
-_PAYMENT: Final[list[Callable[[str], str]]] = [f"{STATE}{kind}:".__add__ for kind in PAYMENT_KINDS]
-_CANDIDATE: Final[list[Callable[[str], str]]] = [f"{STATE}{kind}:".__add__ for kind in CANDIDATE_KINDS]
+_NAMES: Final = Names[str](
+    [f"{STATE}{kind}:".__add__ for kind in PAYMENT_KINDS],
+    [f"{STATE}{kind}:".__add__ for kind in CANDIDATE_KINDS],
+    RECORD.__add__,
+    STANDING.__add__,
+    LEDGER.__add__,
+    ANSWER.__add__,
+)
 
 
 class RedisStore:
@@ -54,7 +78,7 @@ class RedisStore:
     url
         ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://`` (`service.store.address`).
     timeout_ms
-        The most that a call somebody waits for may take; the writes behind an answer have a quarter of a second.
+        The most that a call somebody waits for may take; `remember` has a quarter of a second.
     event_ttl_seconds
         How long an applied event is remembered.
     """
@@ -66,6 +90,8 @@ class RedisStore:
         seconds = timeout_ms / 1000
         self._reads: _Read = Lane(self._connection, _mget, timeout=seconds, weigh=len, most=_MOST_KEYS)
         self._seconds = seconds
+        # A lane of their own: an answer waits for them, and must not wait for a batch of outcomes.
+        self._claims: _Write = Lane(self._connection, _evalsha, timeout=seconds, weigh=len, most=_MOST_COMMANDS)
         behind = max(seconds, _BEHIND_SECONDS)
         self._writes: _Write = Lane(self._connection, _evalsha, timeout=behind, weigh=len, most=_MOST_COMMANDS)
 
@@ -85,8 +111,9 @@ class RedisStore:
         if trouble is not None:
             return str(StoreUnavailable(f"{self.describe()} is not well yet: {trouble}"))
         try:
-            # The first caller finds both lanes connected.
+            # The first caller finds every lane connected.
             await self._reads.ask([], timeout=CONNECT_SECONDS)
+            await self._claims.ask((), timeout=CONNECT_SECONDS)
             await self._writes.ask((), timeout=CONNECT_SECONDS)
         except StoreError as error:
             return str(error)
@@ -94,37 +121,26 @@ class RedisStore:
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities, in one round trip shared with concurrent callers."""
-        return shaped(keys, await self._reads.ask(named(keys, _PAYMENT, _CANDIDATE, RECORD.__add__), deadline))
+        return shaped(keys, await self._reads.ask(named(keys, _NAMES), deadline))
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
-        (applied,) = await self._writes.ask((update(self._event_ttl_ms, event_id, updates),), deadline, self._seconds)
-        return applied
+        command = applied(self._event_ttl_ms, Applied(event_id, updates))
+        (reply,) = await self._writes.ask((command,), deadline, self._seconds)
+        return bool(reply)
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
         """Apply events in order, each all or nothing; return for each what `apply` returns."""
-        applied: list[bool] = []
+        replies: list[Any] = []
         for start in range(0, len(batch), _MOST_COMMANDS):
-            part = batch[start : start + _MOST_COMMANDS]
-            applied += await self._writes.ask(
-                [update(self._event_ttl_ms, *event) for event in part], deadline, self._seconds
-            )
-        return applied
+            part = [applied(self._event_ttl_ms, event) for event in batch[start : start + _MOST_COMMANDS]]
+            replies += await self._writes.ask(part, deadline, self._seconds)
+        return [bool(reply) for reply in replies]
 
-    async def decided(
-        self,
-        event_id: str,
-        updates: Sequence[Update],
-        record_keys: Sequence[str],
-        record: bytes,
-        ttl_seconds: int,
-        *,
-        deadline: float | None = None,
-    ) -> bool:
-        """Apply a decision's increments and remember its record in one atomic step."""
-        arguments = update(self._event_ttl_ms, event_id, updates, record_keys, record, ttl_seconds)
-        (applied,) = await self._writes.ask((arguments,), deadline)
-        return applied
+    async def decided(self, decided: Decided, *, deadline: float | None = None) -> Claim:
+        """Keep an answer and what goes with it, in one script and one round trip."""
+        (reply,) = await self._claims.ask((decision(self._event_ttl_ms, decided),), deadline)
+        return claim(reply)
 
     async def remember(
         self, keys: Sequence[str], record: bytes, ttl_seconds: int, *, deadline: float | None = None
@@ -146,8 +162,9 @@ class RedisStore:
         return None
 
     async def close(self) -> None:
-        """Drop both connections. A second call does nothing."""
+        """Drop every connection. A second call does nothing."""
         await self._reads.close()
+        await self._claims.close()
         await self._writes.close()
         await self._address.close()
 
@@ -182,7 +199,7 @@ async def _mget(connection: AbstractConnection, asks: Sequence[Ask[_Names, list[
         ask.give([None if name is None else values[places[name]] for name in ask.question])
 
 
-async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[bool]]]) -> None:
+async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[Any]]]) -> None:
     """Send the commands of all asks in one go; a server that does not know the script yet is told it."""
     commands = [command for ask in asks for command in ask.question]
     replies = await scripts(connection, commands)
@@ -195,6 +212,6 @@ async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[A
         start += len(own)
         refused = next((reply for reply in own if isinstance(reply, ResponseError)), None)
         if refused is None:
-            ask.give([bool(reply) for reply in own])
+            ask.give(own)
         else:
             ask.fail(StoreUnavailable(sentence(refused)))

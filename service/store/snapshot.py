@@ -10,7 +10,7 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ _HEAD: Final = struct.Struct("<8sHIQ")
 Entry = tuple[str, str, float, bytes]
 """Kind, key, seconds left and blob of an entity."""
 
+Kept = tuple[str, float, bytes]
+"""Key, seconds left and blob of anything else."""
+
 
 class NotOurs(Exception):
     """What lies at a snapshot's path is not Pointsman's: it is neither read, nor moved, nor written over."""
@@ -33,12 +36,18 @@ class SnapshotRefused(Exception):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a store knew at `saved_at` (Unix seconds); events and records are (key, seconds left, value)."""
+    """Everything a store knew at `saved_at` (Unix seconds); all but states are (key, seconds left, value).
+
+    What a snapshot of an earlier version does not have is empty.
+    """
 
     saved_at: float
     states: list[Entry]
     events: list[tuple[str, float, None]]
-    records: list[tuple[str, float, bytes]]
+    records: list[Kept]
+    standings: list[Kept] = []
+    ledgers: list[Kept] = []
+    answers: list[Kept] = []
 
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
@@ -117,8 +126,15 @@ def load(path: Path) -> Snapshot | None:
         saved_at=snapshot.saved_at,
         states=[(kind, key, ttl - gone, blob) for kind, key, ttl, blob in snapshot.states if ttl > gone],
         events=[(key, ttl - gone, None) for key, ttl, _ in snapshot.events if ttl > gone],
-        records=[(key, ttl - gone, record) for key, ttl, record in snapshot.records if ttl > gone],
+        records=_left(snapshot.records, gone),
+        standings=_left(snapshot.standings, gone),
+        ledgers=_left(snapshot.ledgers, gone),
+        answers=_left(snapshot.answers, gone),
     )
+
+
+def _left(entries: Sequence[Kept], gone: float) -> list[Kept]:
+    return [(key, ttl - gone, blob) for key, ttl, blob in entries if ttl > gone]
 
 
 def put_aside(path: Path) -> Path | None:

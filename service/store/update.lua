@@ -1,270 +1,75 @@
--- Applies one event to the state of its entities, once: the same addition as features/state.py, byte for byte.
+-- One event, once: added to the state of its entities (the same addition as features/state.py, byte for byte), noted of
+-- its processors, moved in the ledger, with its records and its answer. rest.lua, standing.lua and ledger.lua
+-- come before this.
 --
--- KEYS  1 mark of the event | R keys of the decision record | one key per entity
--- ARGV  1 ms the mark lives | 2 R | 3 ms the record lives | 4 record | one packed string per entity, little endian:
+-- KEYS  answer, ledger and mark, those that are there | records | standings | entities
+-- ARGV  1 packed, little endian: flags u8 (1 an answer, 2 a ledger, 4 a mark, 8 all is once), records u16, standings u16
+--       2 ms the mark lives
+--       of an answer: content, ms it lives | of a ledger: see ledger.lua | of each record: content, ms it lives
+--       of each standing: see standing.lua
+--       of each entity, packed, little endian:
 --       mark c6, words u8 (W), seconds to live u32, most rows of this kind u16, of any u16, members u8, streak u8, first
 --       word of the amount u8 (0: none), finest hop f64, half-life f64, rings u8, last byte of head and tiles as digits
 --       that end with a zero byte, (finest tiles per hop u32, hops u16) per ring;
 --       then per increment: at f64, code u8, flags u8 (1 attempt, 2 declined, 4 has a member), member u32,
 --       amount c8, words u8, (word u8, delta u32) per word that moves
--- Returns 1 when the event was applied, 0 when it had been before (then only the record is written).
+-- Returns {2, answer} when there is an answer, {3, ledger} when a limit is used up: then nothing was written. Else 1 when
+-- the event was applied, 0 when it had been before or there is none; with a ledger that was asked, {1 or 0, ledger}. Of an
+-- event that had been before, nothing is written where all is once, else all but standings and entities.
 --
 -- Lua counts in doubles: words of 32 bits are exact in every sum, times up to 2^53 us.
 --
 -- What costs is calls, long strings, and functions that share variables. In the newest tile only the fixed part of a blob
 -- moves: it is read and written alone, in the loop at the end, and the length that SETRANGE returns tells whether the
--- blob was whole. All else is `rest`.
+-- blob was whole. All else is `rest`, in rest.lua.
 
-local sub, floor, pack, unpack_from, call = string.sub, math.floor, struct.pack, struct.unpack, redis.call
-
--- Adds the words that move to those in `row`.
-local function move(row, moves, amount_word)
-  for i = 1, #moves, 2 do
-    local word = moves[i]
-    local sum = row[word] + moves[i + 1]
-    if sum >= 4294967296 then
-      sum = sum - 4294967296
-      if word == amount_word then
-        local high = row[word + 1] + 1
-        row[word + 1] = high < 4294967296 and high or 0
-      end
-    end
-    row[word] = sum
-  end
+local flags, RECORDS, STANDINGS = unpack_from('<BHH', ARGV[1])
+local has_answer, has_ledger, has_mark, is_once = flags % 2, flags % 4 >= 2 and 1 or 0, flags % 8 >= 4, flags >= 8
+local mark_at = has_answer + has_ledger + (has_mark and 1 or 0)
+local keys_at, given_at = mark_at, 2 + 2 * has_answer + has_ledger
+if #ARGV - given_at - RECORDS ~= #KEYS - keys_at then
+  return redis.error_reply('ERR one packed string is expected for each key')
 end
-
--- Writes an event `e` of which more moves than the sums: rows, members, streak. Returns false, and leaves the rest to the
--- caller, when the state turns out not to be whole.
-local function rest(e)
-  local rep, concat, min = string.rep, table.concat, math.min
-  local key, head, changed, base, row_form, W = e.key, e.head, e.changed, e.base, e.row_form, e.W
-  local rows, members, streak, tile, at = e.rows, e.members, e.streak, e.tile, e.at
-  local row_size = 4 * W
-
-  -- The row at `from` of `bytes`, plus the event.
-  local function plus(bytes, from)
-    local row = {unpack_from(row_form, bytes, from)}
-    move(row, e.moves, e.amount_word)
-    return pack(row_form, unpack(row, 1, W))
-  end
-
-  -- The set of members in `bytes`, plus the event's, and their number; nil when it stays as it is.
-  local function plus_member(bytes)
-    local member, count = e.member, members
-    local set, seen = {unpack_from('<' .. rep('I4i4', count), bytes)}, nil
-    for i = 1, 2 * count, 2 do
-      if set[i] == member then
-        if set[i + 1] >= tile then
-          return nil
-        end
-        seen = i
-        break
-      end
-    end
-    local place = 1
-    while place < 2 * count and (set[place + 1] > tile or set[place + 1] == tile and set[place] > member) do
-      place = place + 2
-    end
-    if not seen then
-      if place > 2 * e.most_members then
-        return nil
-      end
-      count = min(count + 1, e.most_members)
-      seen = 2 * count - 1
-    end
-    for i = seen, place + 2, -2 do
-      set[i], set[i + 1] = set[i - 2], set[i - 1]
-    end
-    set[place], set[place + 1] = member, tile
-    return pack('<' .. rep('I4i4', count), unpack(set, 1, 2 * count)), count
-  end
-
-  -- The streak in `bytes`, plus a decline or less what an approval ends, and its length; nil when it stays as it is.
-  local function plus_streak(bytes)
-    local place = 1
-    while place <= streak and unpack_from('<i8', bytes, 8 * place - 7) > at do
-      place = place + 1
-    end
-    if e.is_approved then
-      if place > streak then
-        return nil
-      end
-      return sub(bytes, 1, 8 * place - 8), place - 1
-    end
-    if place > e.most_streak then
-      return nil
-    end
-    local count = min(streak + 1, e.most_streak)
-    return sub(bytes, 1, 8 * place - 8) .. pack('<i8', at) .. sub(bytes, 8 * place - 7, 8 * count - 8), count
-  end
-
-  -- The tiles and rows of `blob` with the event's in its place and without those that no ring keeps, and their number.
-  local function plus_rows(blob)
-    local given, rings_at = e.given, e.rings_at
-    local tiles = {unpack_from('<' .. rep('i4', rows), blob, base + 1)}
-    local rows_at = base + 1 + 4 * rows
-    local later = rows + 1
-    while later > 1 and tiles[later - 1] > tile do
-      later = later - 1
-    end
-    local newest = later <= rows and tiles[rows] or tile
-
-    local rings, per_hop, floors = e.rings, {}, {}
-    for ring = 1, rings do
-      local tiles_per_hop, hops = unpack_from('<I4H', given, rings_at + 6 * (ring - 1))
-      per_hop[ring], floors[ring] = tiles_per_hop, (floor(newest / tiles_per_hop) - hops) * tiles_per_hop
-    end
-    local finest, previous = floors[1], nil
-    local function is_kept(x)
-      local before = previous
-      previous = x
-      if x >= finest then
-        return true
-      end
-      for ring = 2, rings do
-        local q = per_hop[ring]
-        if x >= floors[ring] and (not before or floor(before / q) ~= floor(x / q)) then
-          return true
-        end
-      end
-      return false
-    end
-
-    local kept, parts, kept_count, part_count = {}, {}, 0, 0
-    local run = nil -- first of the rows that are kept as they are, one after the other
-    for i = 1, later - 1 do
-      local x = tiles[i]
-      if is_kept(x) then
-        kept_count = kept_count + 1
-        kept[kept_count] = x
-        run = run or i
-      elseif run then
-        part_count = part_count + 1
-        parts[part_count] = sub(blob, rows_at + row_size * (run - 1), rows_at + row_size * (i - 1) - 1)
-        run = nil
-      end
-    end
-    if run then
-      part_count = part_count + 1
-      parts[part_count] = sub(blob, rows_at + row_size * (run - 1), rows_at + row_size * (later - 1) - 1)
-    end
-    local present = later > 1 and tiles[later - 1] == tile
-    if not present and is_kept(tile) then
-      kept_count, part_count = kept_count + 1, part_count + 1
-      kept[kept_count] = tile
-      -- What was before the next tile that was touched, or everything.
-      local from = later <= rows and rows_at + row_size * (later - 1) or 11
-      parts[part_count] = sub(blob, from, from + row_size - 1)
-    end
-    -- What comes late was not there when the later tiles began; from now on it was.
-    for i = later, rows do
-      local x = tiles[i]
-      if is_kept(x) then
-        kept_count, part_count = kept_count + 1, part_count + 1
-        kept[kept_count] = x
-        parts[part_count] = plus(blob, rows_at + row_size * (i - 1))
-      end
-    end
-    return pack('<' .. rep('i4', kept_count), unpack(kept, 1, kept_count)) .. concat(parts), kept_count
-  end
-
-  -- The row of the event's tile, if it has one.
-  local place = not e.is_lost and rows <= e.own_rows and rows or 0
-  while place > 0 do
-    local other = unpack_from('<i4', head, base + 4 * place - 3)
-    if other <= tile then
-      place = other == tile and place or 0
-      break
-    end
-    place = place - 1
-  end
-
-  local tail_at = base + rows * (4 + row_size)
-  local length = tail_at + 8 * (members + streak)
-  local blob, later_rows, tail = nil, nil, nil
-  if place > 0 then
-    -- It has: the later rows move, and which rows there are does not.
-    if place < rows then
-      later_rows = call('GETRANGE', key, base + 4 * rows + row_size * place, tail_at - 1)
-      if #later_rows ~= row_size * (rows - place) then
-        return false
-      end
-    end
-    if e.has_member or e.has_streak then
-      tail = members + streak > 0 and call('GETRANGE', key, tail_at, length - 1) or ''
-      if #tail ~= 8 * (members + streak) then
-        return false
-      end
-    end
-  else
-    blob = e.is_lost and head or call('GET', key)
-    if #blob ~= length then
-      return false
-    end
-    tail = sub(blob, tail_at + 1)
-  end
-
-  local new_tail = false
-  if e.has_member or e.has_streak then
-    local set, times, shorter = sub(tail, 1, 8 * members), sub(tail, 8 * members + 1), false
-    if e.has_member then
-      local other, count = plus_member(set)
-      if other then
-        set, members, new_tail = other, count, true
-      end
-    end
-    if e.has_streak then
-      local other, count = plus_streak(times)
-      if other then
-        shorter = count < streak
-        times, streak, new_tail = other, count, true
-      end
-    end
-    tail = set .. times
-    if shorter and not blob then
-      -- A string in Redis does not shrink in place.
-      blob = call('GET', key)
-      if #blob ~= length then
-        return false
-      end
-    end
-  end
-
-  if blob then
-    local body, count = plus_rows(blob)
-    call('SET', key, e.mark .. pack('<HBB', count, members, streak) .. changed .. body .. tail, 'EX', e.ttl)
-    return true
-  end
-  -- The time to live was set when the newest tile began, and has a hop to spare.
-  if call('SETRANGE', key, '8', pack('<BB', members, streak) .. changed) ~= length then
-    return false
-  end
-  if later_rows then
-    local moved = {}
-    for i = 1, rows - place do
-      moved[i] = plus(later_rows, row_size * (i - 1) + 1)
-    end
-    call('SETRANGE', key, base + 4 * rows + row_size * place, concat(moved))
-  end
-  if new_tail then
-    call('SETRANGE', key, tail_at, tail)
-  end
-  return true
-end
-
-local RECORDS = tonumber(ARGV[2])
-if #ARGV ~= #KEYS - 1 - RECORDS + 4 then
-  return redis.error_reply('ERR one packed string is expected for each entity')
-end
-for index = 2, RECORDS + 1 do
-  call('SET', KEYS[index], ARGV[4], 'PX', ARGV[3])
-end
-if not call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then
+-- Whatever refuses comes before whatever writes.
+local counted = is_once and call('SET', KEYS[mark_at], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
+if is_once and counted == 0 then
   return 0
 end
-
-for index = RECORDS + 2, #KEYS do
-  local key, given = KEYS[index], ARGV[index - RECORDS + 3]
+local there = has_answer == 1 and redis.pcall('GET', KEYS[1])
+if type(there) == 'string' then
+  return {2, there}
+end
+local ledger, ledger_ttl
+if has_ledger == 1 then
+  there = redis.pcall('GET', KEYS[1 + has_answer])
+  ledger, ledger_ttl = moved_ledger(there, ARGV[given_at])
+  if not ledger then
+    return {3, type(there) == 'string' and there}
+  end
+  -- A release leaves no trace where there was nothing.
+  if #ledger > 3 or type(there) == 'string' then
+    call('SET', KEYS[1 + has_answer], ledger, 'EX', ledger_ttl)
+  end
+end
+if has_answer == 1 then
+  call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+end
+for index = 1, RECORDS do
+  call('SET', KEYS[keys_at + index], ARGV[given_at + 2 * index - 1], 'PX', ARGV[given_at + 2 * index])
+end
+keys_at, given_at = keys_at + RECORDS, given_at + 2 * RECORDS
+if has_mark and not is_once then
+  counted = call('SET', KEYS[mark_at], '1', 'NX', 'PX', ARGV[2]) and 1 or 0
+end
+local reply = has_ledger == 1 and not is_once and {counted, ledger} or counted
+if counted == 0 then
+  return reply
+end
+for index = 1, STANDINGS do
+  note(KEYS[keys_at + index], ARGV[given_at + index])
+end
+for index = STANDINGS + 1, #KEYS - keys_at do
+  local key, given = KEYS[keys_at + index], ARGV[given_at + index]
   local mark, W, ttl, own_rows, most_rows, most_members, most_streak, amount_word, hop, half_life, rings, head_end,
     rings_at = unpack_from('<c6BI4HHBBBddBs', given)
   local row_form = sub('<I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4', 1, 1 + 2 * W)
@@ -358,4 +163,4 @@ for index = RECORDS + 2, #KEYS do
     until is_done
   end
 end
-return 1
+return reply

@@ -16,7 +16,7 @@ from features.layout import LAYOUTS
 from features.state import View, add
 from service.errors import StoreTimeout, StoreUnavailable
 from service.store import Applied, FeatureStore, StateKeys, Update, open_store
-from service.store.base import clustered, clustered_mark
+from service.store.base import Decided, Kept, clustered, clustered_mark
 from service.store.bulk import fetch_many, put_many
 from service.store.topology import Node, Topology
 from tests.servers import RedisCluster, RedisServer, free_port, wait_until
@@ -136,16 +136,17 @@ def test_an_event_cut_short_is_completed_by_its_repeat_and_counts_once_everywher
 def test_a_node_that_refuses_leaves_the_others_done_and_the_repeat_completes(own_cluster: RedisCluster) -> None:
     async def story(store: FeatureStore) -> None:
         cards = [card_on(own_cluster, place) for place in range(3)]
+        given = Decided("e1", attempt(*cards), [Kept("i:d_1", b"record", 60)])
         with own_cluster.nodes[1].client() as client:
             client.config_set("maxmemory", 1)
             with pytest.raises(StoreUnavailable, match="maxmemory"):
-                await store.decided("e1", attempt(*cards), ["i:d_1"], b"record", 60)
+                await store.decided(given)
             client.config_set("maxmemory", 0)
         assert [await count_of(store, card) for card in cards] == [1, 0, 1]
-        assert await store.decided("e1", attempt(*cards), ["i:d_1"], b"record", 60)
+        assert (await store.decided(given)).counted
         assert [await count_of(store, card) for card in cards] == [1, 1, 1]
         assert await store.recall(["i:d_1"]) == b"record"
-        assert not await store.decided("e1", attempt(*cards), ["i:d_1"], b"record", 60)
+        assert not (await store.decided(given)).counted
 
     tell(own_cluster.url, story)
 

@@ -17,6 +17,7 @@ from features.layout import LAYOUTS
 from features.state import View, add
 from service.errors import StoreTimeout, StoreUnavailable
 from service.store import Applied, FeatureStore, StateKeys, States, Update, by_attempt, by_decision
+from service.store.base import Claim, Decided, Kept
 
 START = 1_780_000_000 * SECOND
 PAYMENT = ("tok_1", "cus_1", "dev_1", "m_1", "3:m_1tok_1", "411111", "DE")
@@ -392,8 +393,9 @@ def test_a_decision_is_remembered_and_applied_in_one_step(tell) -> None:
     async def story(store: FeatureStore) -> None:
         updates = everywhere(attempt_increment(START, 5))
         keys = (by_decision("d_1"), by_attempt("p_1", 1))
-        assert await store.decided("e1", updates, keys, b"first", 60)
-        assert not await store.decided("e1", updates, keys[:1], b"second", 60)
+        first = Decided("e1", updates, [Kept(key, b"first", 60) for key in keys])
+        assert await store.decided(first) == Claim(counted=True)
+        assert await store.decided(Decided("e1", updates, [Kept(keys[0], b"second", 60)])) == Claim(counted=False)
         assert await store.recall(keys[:1]) == b"second"
         assert await store.recall(keys[1:]) == b"first"
         assert (await store.read(KEYS)).payment[0] == add(LAYOUTS["card"], None, updates[0].increment)

@@ -12,6 +12,7 @@ from features.layout import LAYOUTS
 from features.state import add
 from service.errors import StoreUnavailable
 from service.store import StateKeys, States, Update, by_attempt
+from service.store.base import Decided, Kept
 from service.store.memory import Expiring, MemoryStore
 from service.store.snapshot import MAGIC
 
@@ -33,7 +34,7 @@ class Clock:
 async def filled(path: Path | None = None, **options) -> MemoryStore:
     store = MemoryStore(path, **options)
     await store.open()
-    await store.decided("e1", UPDATES, [by_attempt("p_1", 1)], b"record", 3600)
+    await store.decided(Decided("e1", UPDATES, [Kept(by_attempt("p_1", 1), b"record", 3600)]))
     return store
 
 

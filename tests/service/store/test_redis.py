@@ -13,6 +13,7 @@ from features.layout import LAYOUTS
 from features.state import View, add
 from service.errors import StoreTimeout, StoreUnavailable
 from service.store import Applied, FeatureStore, StateKeys, Update, by_attempt, by_decision, open_store
+from service.store.base import Decided, Kept
 from service.store.bulk import fetch_many, put_many
 from service.store.trial import check
 from tests.servers import RedisServer
@@ -102,7 +103,7 @@ def test_a_write_is_one_round_trip_and_writes_of_a_moment_share_it(redis_url: st
         keys = (by_decision("d_1"), by_attempt("p_1", 1))
         with redis.Redis.from_url(redis_url) as client:
             before = calls(client, "evalsha")
-            await store.decided("e1", UPDATES, keys, b"record", 60)
+            await store.decided(Decided("e1", UPDATES, [Kept(key, b"record", 60) for key in keys]))
             assert calls(client, "evalsha") == before + 1
 
     tell(redis_url, story)
@@ -140,7 +141,7 @@ def test_state_outlives_its_longest_window_and_no_more(redis_url: str, kind: str
 def test_marks_and_records_end_when_they_should(redis_url: str) -> None:
     async def act() -> None:
         store = open_store(redis_url, timeout_ms=5000, event_ttl_seconds=100)
-        await store.decided("e1", UPDATES, ["i:d_1"], b"record", 200)
+        await store.decided(Decided("e1", UPDATES, [Kept("i:d_1", b"record", 200)]))
         await store.remember(["i:d_2"], b"record", 300)
         await store.close()
 
