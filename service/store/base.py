@@ -11,12 +11,15 @@ A store keeps six things, each under its own prefix and each with a time to live
 ``pm:q:<question>``         the answer that a question was given (`by_question`)
 ==========================  ==============================================================================
 
-In a Redis Cluster, where a script may touch one slot only, every entity marks its events itself (ADR 11):
+In a Redis Cluster, where a script may touch one slot only, everything has a slot of its own and marks its events itself (ADR
+11 and 13):
 
-======================================  ==================================================================
-``pm:s:{<h>}:<kind>:<key>``             packed state; h is the crc32 of ``<kind>:<key>`` as 8 hex digits
-``pm:e:{<h>}:<kind>:<key>:<event id>``  the mark of an event in the slot of the entity
-======================================  ==================================================================
+========================================  ================================================================
+``pm:s:{<h>}:<kind>:<key>``               packed state; h is the crc32 of ``<kind>:<key>`` as 8 hex digits
+``pm:g:{<h>}:<key>``, so too d, l, q      standing, record, ledger, answer; h is the crc32 of ``pm:g::<key>``
+``pm:e:{<h>}:<kind>:<key>:<event id>``    the mark of an event in the slot of what it moves
+``pm:c:{<h>}:<question>``                 held by whoever is about to answer, in the slot of the answer
+========================================  ================================================================
 
 Keys hold identifiers exactly as they were given. This module must not know where anything is kept.
 """
@@ -36,6 +39,7 @@ RECORD: Final = "pm:d:"
 STANDING: Final = "pm:g:"
 LEDGER: Final = "pm:l:"
 ANSWER: Final = "pm:q:"
+LOCK: Final = "pm:c:"
 
 EVENT_TTL_SECONDS: Final = 7 * 86_400
 """How long an applied event is remembered by default: a week, past the repeats of a slow gateway.
@@ -231,7 +235,9 @@ class Names(NamedTuple, Generic[T]):
 
 def named(keys: StateKeys, of: Names[T]) -> list[T | None]:
     """Return the name of every key of a question; None where there is none."""
-    names: list[T | None] = [name(key) if key is not None else None for name, key in zip(of.payment, keys.payment, strict=False)]
+    names: list[T | None] = [
+        name(key) if key is not None else None for name, key in zip(of.payment, keys.payment, strict=False)
+    ]
     for one in keys.candidates:
         names += [name(key) if key is not None else None for name, key in zip(of.candidate, one, strict=False)]
     names += map(of.standing, keys.standings)
@@ -254,19 +260,26 @@ def shaped(keys: StateKeys, blobs: Sequence[bytes | None]) -> States:
 
 
 def clustered(kind: str, key: str) -> str:
-    """Return the name of an entity's state in a cluster.
+    """Return the name in a cluster of an entity's state, or of what a prefix of this module stands for.
 
     The tag in braces chooses the slot, so that a state and its marks share one whatever characters a key has.
 
-    >>> clustered("card", "tok_1")
-    'pm:s:{d4b45da6}:card:tok_1'
+    >>> clustered("card", "tok_1"), clustered(LEDGER, "visa:c:3:m_1tok_1")
+    ('pm:s:{d4b45da6}:card:tok_1', 'pm:l:{abfd1fd0}:visa:c:3:m_1tok_1')
     """
-    return f"{STATE}{{{_tag(kind, key)}}}:{kind}:{key}"
+    if kind in LAYOUTS:
+        return f"{STATE}{{{_tag(kind, key)}}}:{kind}:{key}"
+    return f"{kind}{{{_tag(kind, key)}}}:{key}"
 
 
 def clustered_mark(kind: str, key: str, event_id: str) -> str:
-    """Return the name of the mark of an event applied to one entity in a cluster."""
+    """Return the name of the mark of an event applied to one of these in a cluster."""
     return f"{EVENT}{{{_tag(kind, key)}}}:{kind}:{key}:{event_id}"
+
+
+def clustered_lock(question: str) -> str:
+    """Return the name of the lock in a cluster that whoever is about to answer a question holds meanwhile."""
+    return f"{LOCK}{{{_tag(ANSWER, question)}}}:{question}"
 
 
 def _tag(kind: str, key: str) -> str:

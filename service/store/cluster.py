@@ -1,77 +1,75 @@
-"""Online state in a Redis Cluster: every entity in a slot of its own, an event as one script for each of its entities.
+"""Online state in a Redis Cluster: everything in a slot of its own, an event as one script for each thing that it moves.
 
-No script may touch two slots, so an event is not one step here: each entity counts it once by a mark in the entity's own
-slot, and a repeat completes what a fault cut short (ADR 11). Within the caller's time what was redirected is sent again to
-where it belongs, and a lost node is looked for anew. No exception of redis-py leaves this module.
+No script may touch two slots, so an event is not one step here: each thing moves once by a mark in its own slot, and a repeat
+completes what a fault cut short (ADR 11). An answer is claimed step by step (ADR 13). No exception of redis-py leaves this
+module.
 
-A user of Redis' own needs the rights of `service.store.redis` and ``+asking +cluster|slots`` on every node.
+A user of Redis' own needs the rights of `service.store.redis` and ``+asking +cluster|slots +del`` on every node.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Final
 
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    MovedError,
-    NoPermissionError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import AskError, AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from service.errors import StoreError, StoreTimeout, StoreUnavailable
 from service.store.address import Address
 from service.store.base import (
+    ANSWER,
     EVENT_TTL_SECONDS,
+    LEDGER,
     RECORD,
+    STANDING,
     Applied,
+    Claim,
+    Decided,
+    Kept,
+    Names,
     StateKeys,
     States,
     Update,
     clustered,
+    clustered_lock,
     named,
     shaped,
 )
-from service.store.command import Arguments, in_full, parts, slot
-from service.store.lane import CONNECT_SECONDS, Lane, sentence
-from service.store.topology import Node, Reply, Topology
+from service.store.command import Sent, claim, kept, parts, reserved, slot
+from service.store.lane import CONNECT_SECONDS, sentence
+from service.store.topology import Node, Topology
 from service.store.trial import examine
+from service.store.trips import PAUSE_SECONDS, Trips, at_node
 
 _MOST_KEYS: Final = 1000
 _MOST_COMMANDS: Final = 128
 """What one exchange with a node may hold; a command here is one entity, about an eighth of an event."""
 _MOST_EVENTS: Final = 32
-_PAUSE_SECONDS: Final = 0.002
-"""Between two tries of a script whose keys are just on their way from one node to another."""
-
-Question = str | Arguments
-"""A key to read, or a command that writes."""
-
 Place = tuple[int, str]
 """Slot and name of a key."""
 
 
-@lru_cache(maxsize=8192)
-def _state(kind: str, key: str) -> Place:
-    """Return where a state lies. Cached: a merchant, a BIN or a processor comes again and again."""
+def _place(kind: str, key: str) -> Place:
+    """Return where something lies."""
     name = clustered(kind, key)
     return slot(name), name
 
 
-def _record(key: str) -> Place:
-    return slot(RECORD + key), RECORD + key
+_state = lru_cache(maxsize=8192)(_place)
+"""Cached: a merchant, a BIN or a processor comes again and again."""
 
-
-_PAYMENT: Final[list[Callable[[str], Place]]] = [partial(_state, kind) for kind in PAYMENT_KINDS]
-_CANDIDATE: Final[list[Callable[[str], Place]]] = [partial(_state, kind) for kind in CANDIDATE_KINDS]
+_RECORD, _LEDGER, _ANSWER = (partial(_place, prefix) for prefix in (RECORD, LEDGER, ANSWER))
+_NAMES: Final = Names[Place](
+    [partial(_state, kind) for kind in PAYMENT_KINDS],
+    [partial(_state, kind) for kind in CANDIDATE_KINDS],
+    _RECORD,
+    partial(_state, STANDING),
+    _LEDGER,
+    _ANSWER,
+)
 
 
 class ClusterStore:
@@ -91,7 +89,10 @@ class ClusterStore:
         self._address = Address(url)
         self._event_ttl_ms = event_ttl_seconds * 1000
         self._timeout = timeout_ms / 1000
+        # Longer than whoever holds it can be at work; and no shorter than a node may take that is slow for once.
+        self._lock_ms = max(1000, round(4 * timeout_ms))
         self._topology = Topology(self._address.nodes, self._node)
+        self._trips = Trips(self._topology)
         self._closed = False
 
     async def open(self) -> str | None:
@@ -121,48 +122,70 @@ class ClusterStore:
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities: one exchange with each node concerned, all at once."""
-        return shaped(keys, await self._values(named(keys, _PAYMENT, _CANDIDATE, _record), deadline))
+        names = named(keys, _NAMES)
+        return shaped(keys, await self._values(names, self._until(deadline)))
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, each entity for itself; return False when all of them had counted it before."""
-        return any(await self._write(parts(self._event_ttl_ms, event_id, updates), deadline))
+        (applied,) = await self.apply_many([Applied(event_id, updates)], deadline=deadline)
+        return applied
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
-        """Apply events; return for each what `apply` returns. One event's increments of an entity keep their order."""
+        """Apply events; return for each what `apply` returns. What one event does to one thing keeps its order."""
         applied: list[bool] = []
         for start in range(0, len(batch), _MOST_EVENTS):
-            events = [parts(self._event_ttl_ms, *event) for event in batch[start : start + _MOST_EVENTS]]
-            replies = await self._write([part for event in events for part in event], deadline)
+            events = [parts(self._event_ttl_ms, event) for event in batch[start : start + _MOST_EVENTS]]
+            replies = await self._trips.ask([part for event in events for part in event], self._until(deadline))
             first = 0
             for event in events:
                 applied.append(any(replies[first : first + len(event)]))
                 first += len(event)
         return applied
 
-    async def decided(
-        self,
-        event_id: str,
-        updates: Sequence[Update],
-        record_keys: Sequence[str],
-        record: bytes,
-        ttl_seconds: int,
-        *,
-        deadline: float | None = None,
-    ) -> bool:
-        """Apply a decision's increments and remember its record, together in time and each for itself."""
-        event = parts(self._event_ttl_ms, event_id, updates)
-        kept = _records(record_keys, record, ttl_seconds)
-        return any((await self._write([*event, *kept], deadline))[: len(event)])
+    async def decided(self, decided: Decided, *, deadline: float | None = None) -> Claim:
+        """Keep an answer and what goes with it: the question first, then the ledger, then all else at once (ADR 13).
+
+        Nobody is told an answer whose reservation was refused: until it is entered in the ledger only a lock says that
+        somebody is about to answer, and others wait for that.
+        """
+        until = self._until(deadline)
+        event_id, updates, records, answer, reservation = decided
+        locked = 0.0
+        if answer is not None:
+            there = await self._lock(answer.key, until)
+            if there is not None:
+                return Claim(answer=there)
+            locked = time.monotonic()
+        ledger = None
+        if reservation is not None:
+            (reply,) = await self._trips.ask([reserved(reservation)], until)
+            found = claim(reply)
+            if found.refused:
+                if answer is not None and time.monotonic() - locked < self._lock_ms / 2000:
+                    # Asked again under the ledger as it is, the question must not wait for this.
+                    await self._trips.ask([_unlocked(answer.key)], until)
+                return found
+            ledger = found.ledger
+        event = [] if event_id is None else parts(self._event_ttl_ms, Applied(event_id, updates))
+        rest = [*event, *map(kept, records)]
+        if answer is not None:
+            rest.append(_answered(answer))
+        replies = await self._trips.ask(rest, until) if rest else []
+        if answer is not None and replies[-1] is None:
+            # The lock ended before this came to pass, and another one answered.
+            (there,) = await self._values([_ANSWER(answer.key)], until)
+            return Claim(answer=there)
+        return Claim(counted=any(replies[: len(event)]), ledger=ledger)
 
     async def remember(
         self, keys: Sequence[str], record: bytes, ttl_seconds: int, *, deadline: float | None = None
     ) -> None:
         """Keep a record under every one of `keys` for `ttl_seconds`."""
-        await self._write(_records(keys, record, ttl_seconds), deadline)
+        await self._trips.ask([kept(Kept(key, record, ttl_seconds)) for key in keys], self._until(deadline))
 
     async def recall(self, keys: Sequence[str], *, deadline: float | None = None) -> bytes | None:
         """Return the record of the first of `keys` that has one."""
-        records = await self._values([_record(key) for key in keys], deadline)
+        records = await self._values([_RECORD(key) for key in keys], self._until(deadline))
         return next((record for record in records if record is not None), None)
 
     async def ping(self) -> str | None:
@@ -171,7 +194,7 @@ class ClusterStore:
         if self._closed or not nodes:
             try:
                 # Nothing is known yet: this learns the map, or says why not.
-                await self._values([(slot("pm:ping"), "pm:ping")], None)
+                await self._values([(slot("pm:ping"), "pm:ping")], self._until(None))
             except StoreError as error:
                 return str(error)
             return None
@@ -182,7 +205,7 @@ class ClusterStore:
                 return f"{answer} ({node})"
             if isinstance(answer, StoreUnavailable):
                 self._topology.look_soon(node)
-                return str(_of(node, answer))
+                return str(at_node(node, answer))
             if isinstance(answer, BaseException):
                 raise answer
             # To be sent elsewhere is an answer.
@@ -193,6 +216,7 @@ class ClusterStore:
     async def close(self) -> None:
         """Drop every connection. A second call does nothing."""
         self._closed = True
+        self._trips.close()
         await self._topology.close()
 
     def describe(self) -> str:
@@ -239,131 +263,41 @@ class ClusterStore:
             return f"{where}: {error}"
         return None
 
-    async def _values(self, names: Sequence[Place | None], deadline: float | None) -> list[bytes | None]:
+    async def _values(self, names: Sequence[Place | None], until: float) -> list[bytes | None]:
         """Return the value of every name; None asks for nothing."""
-        replies = iter(await self._round_trips([name for name in names if name is not None], deadline))
+        replies = iter(await self._trips.ask([name for name in names if name is not None], until))
         values = [None if name is None else next(replies) for name in names]
         return [value if isinstance(value, bytes) else None for value in values]
 
-    async def _write(self, commands: Sequence[tuple[int, Arguments]], deadline: float | None) -> list[bool]:
-        return [bool(reply) for reply in await self._round_trips(commands, deadline)]
+    async def _lock(self, question: str, until: float) -> bytes | None:
+        """Return a question's answer; None when there is none, and until the lock ends nobody else will give one."""
+        place, name = _ANSWER(question)
+        ask: list[Sent] = [
+            (place, ("SET", clustered_lock(question), b"1", "NX", "PX", self._lock_ms)),
+            # After the lock: whoever held it before has answered, or will not.
+            (place, ("MGET", name)),
+        ]
+        while True:
+            locked, values = await self._trips.ask(ask, until)
+            there = values[0] if isinstance(values, list) else None
+            if isinstance(there, bytes):
+                return there
+            if locked is not None:
+                return None
+            left = until - time.monotonic()
+            if left <= PAUSE_SECONDS:
+                raise StoreTimeout(round(self._timeout * 1000))
+            await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _round_trips(self, questions: Sequence[tuple[int, Question]], deadline: float | None) -> list[Reply]:
-        """Ask every question of the node that serves its slot, again and elsewhere while there is reason and time."""
+    def _until(self, deadline: float | None) -> float:
         until = time.monotonic() + self._timeout
-        if deadline is not None and deadline < until:
-            until = deadline
-        replies: list[Reply] = [None] * len(questions)
-        pending: Sequence[int] = range(len(questions))
-        while pending:
-            if self._closed:
-                msg = "it was closed"
-                raise StoreUnavailable(msg)
-            groups = await self._groups(questions, pending, until)
-            answers = await self._ask(groups, questions, until)
-            pending = []
-            for (node, places), answer in zip(groups.items(), answers, strict=True):
-                pending += await self._settle(node, places, answer, questions, replies, until)
-        return replies
-
-    async def _groups(
-        self, questions: Sequence[tuple[int, Question]], places: Sequence[int], until: float
-    ) -> dict[Node, list[int]]:
-        """Return which questions go to which node."""
-        groups: dict[Node, list[int]] = {}
-        for place in places:
-            node = self._topology.of(questions[place][0])
-            if node is None:
-                await self._topology.look(until)
-                node = self._topology.of(questions[place][0])
-            if node is None:
-                msg = f"no node of the cluster is known to serve slot {questions[place][0]}"
-                raise StoreUnavailable(msg)
-            groups.setdefault(node, []).append(place)
-        return groups
-
-    async def _ask(
-        self, groups: Mapping[Node, Sequence[int]], questions: Sequence[tuple[int, Question]], until: float
-    ) -> list[list[Reply] | BaseException]:
-        asks = []
-        for node, places in groups.items():
-            own = [questions[place][1] for place in places]
-            # All questions of a round trip are keys, or all are commands.
-            lane: Lane[Any, list[Reply]] = node.reads if isinstance(own[0], str) else node.writes
-            asks.append(lane.ask(own, until))
-        return await asyncio.gather(*asks, return_exceptions=True)
-
-    async def _settle(
-        self,
-        node: Node,
-        places: Sequence[int],
-        answer: list[Reply] | BaseException,
-        questions: Sequence[tuple[int, Question]],
-        replies: list[Reply],
-        until: float,
-    ) -> list[int]:
-        """Take over what a node answered; return the questions that are to be asked again."""
-        if isinstance(answer, StoreTimeout):
-            self._topology.look_soon(node)
-        if isinstance(answer, StoreUnavailable):
-            return await self._found_anew(node, places, questions, answer, until)
-        if isinstance(answer, BaseException):
-            raise answer
-        again: list[int] = []
-        pause = None
-        for place, reply in zip(places, answer, strict=True):
-            if isinstance(reply, AskError) and not isinstance(reply, MovedError):
-                reply = await self._elsewhere(node, reply, questions[place][1], until)
-            if not isinstance(reply, ResponseError):
-                replies[place] = reply
-                continue
-            again.append(place)
-            if isinstance(reply, MovedError):
-                self._topology.moved(reply.slot_id, reply.host or node.host, reply.port)
-            elif isinstance(reply, ReadOnlyError):
-                await self._found_anew(node, [place], questions, StoreUnavailable(sentence(reply)), until)
-            elif isinstance(reply, TryAgainError | AskError):
-                pause = reply
-            elif not isinstance(reply, NoScriptError):
-                self._topology.look_soon(node)
-                raise StoreUnavailable(sentence(reply))
-        await _rest(pause, until)
-        return again
-
-    async def _found_anew(
-        self,
-        node: Node,
-        places: Sequence[int],
-        questions: Sequence[tuple[int, Question]],
-        error: StoreUnavailable,
-        until: float,
-    ) -> list[int]:
-        """Look at the map without `node`; return what another one serves now, or raise what was wrong with this one."""
-        await self._topology.look(until, node)
-        if any(self._topology.of(questions[place][0]) in (node, None) for place in places):
-            raise _of(node, error) from None
-        return list(places)
-
-    async def _elsewhere(self, node: Node, asked: AskError, question: Question, until: float) -> Reply:
-        """Ask the node to which a slot is just moving."""
-        to = self._topology.node(asked.host or node.host, asked.port)
-        command: Arguments = ("MGET", question) if isinstance(question, str) else in_full(question)
-        _, reply = await to.writes.ask((("ASKING",), command), until)
-        return reply[0] if isinstance(question, str) and isinstance(reply, list) else reply
+        return until if deadline is None else min(until, deadline)
 
 
-async def _rest(reason: ResponseError | None, until: float) -> None:
-    """Wait a little, when there is a reason to."""
-    if reason is not None:
-        if time.monotonic() + _PAUSE_SECONDS >= until:
-            raise StoreUnavailable(sentence(reason)) from reason
-        await asyncio.sleep(_PAUSE_SECONDS)
+def _answered(answer: Kept) -> Sent:
+    place, name = _ANSWER(answer.key)
+    return place, ("SET", name, answer.content, "NX", "EX", answer.ttl_seconds)
 
 
-def _of(node: Node, error: StoreUnavailable) -> StoreUnavailable:
-    return StoreUnavailable(f"{node}: {error.reason}")
-
-
-def _records(keys: Sequence[str], record: bytes, ttl_seconds: int) -> list[tuple[int, Arguments]]:
-    places = [_record(key) for key in keys]
-    return [(slot_of, ("SET", name, record, "EX", ttl_seconds)) for slot_of, name in places]
+def _unlocked(question: str) -> Sent:
+    return _ANSWER(question)[0], ("DEL", clustered_lock(question))

@@ -1,7 +1,7 @@
 """The commands sent to Redis: the script of an update and its arguments, packed.
 
 What ``update.lua`` must know of a layout comes from `features.layout` and is sent along with every call, so that there is
-one definition of it. This module must not know connections beyond sending and reading.
+one definition of it. This module must not know connections.
 """
 
 import hashlib
@@ -11,10 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from hiredis import pack_command
-from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
-from redis.exceptions import NoScriptError, ResponseError
 
 from features.clock import SECOND
 from features.layout import AMOUNT, INDEX, LAYOUTS, MOST_ROWS, Layout
@@ -34,9 +31,10 @@ from service.store.base import (
     Applied,
     Claim,
     Decided,
+    Kept,
     LedgerMove,
     Reservation,
-    Update,
+    StandingUpdate,
     clustered,
     clustered_mark,
     grouped,
@@ -109,7 +107,7 @@ def _entity(kind: str, additions: Sequence[Addition]) -> bytes:
     return b"".join(parts)
 
 
-def _moved(move: LedgerMove | Reservation) -> bytes:
+def _move(move: LedgerMove | Reservation) -> bytes:
     """Return what becomes of a ledger, as the script reads it."""
     limits: tuple[Limit, ...] = ()
     if isinstance(move, Reservation):
@@ -125,70 +123,87 @@ def _moved(move: LedgerMove | Reservation) -> bytes:
     return given
 
 
-def _noted(note: Note) -> bytes:
+def _note(note: Note) -> bytes:
     """Return what is added to a standing, as the script reads it."""
     return _NOTE.pack(*_NOTE_HEAD, note.at, month_of(note.at), note.month_minor, *SCALES, *note.deltas)
 
 
-def _entities(keys: list[bytes | str], given: list[bytes | str | int], updates: Sequence[Update]) -> None:
-    """Append what each entity gets; an unknown kind raises ``KeyError``."""
-    for (kind, key), additions in grouped(updates).items():
-        keys.append(f"{STATE}{kind}:{key}")
-        given.append(_entity(kind, additions))
+def _notes(standings: Sequence[StandingUpdate]) -> list[tuple[str, bytes]]:
+    """Return key and note of each standing; the levels of one processor are given the same note."""
+    packed: dict[Note, bytes] = {}
+    for _, note in standings:
+        if note not in packed:
+            packed[note] = _note(note)
+    return [(key, packed[note]) for key, note in standings]
+
+
+def _call(
+    event_ttl_ms: int,
+    mark: str | None,
+    *,
+    once: bool,
+    answer: tuple[str, Kept] | None = None,
+    ledger: tuple[str, LedgerMove | Reservation] | None = None,
+    records: Sequence[tuple[str, Kept]] = (),
+    standings: Sequence[tuple[str, bytes]] = (),
+    entities: Sequence[tuple[str, bytes]] = (),
+) -> Arguments:
+    """Return one call of the script, of names and what is given to each; with `once`, the mark covers all of it."""
+    flags = _IS_ONCE if once else 0
+    keys: list[str] = []
+    given: list[bytes | int] = []
+    if answer is not None:
+        flags |= _HAS_ANSWER
+        keys.append(answer[0])
+        given += (answer[1].content, answer[1].ttl_seconds * 1000)
+    if ledger is not None:
+        flags |= _HAS_LEDGER
+        keys.append(ledger[0])
+        given.append(_move(ledger[1]))
+    if mark is not None:
+        flags |= _HAS_MARK
+        keys.append(mark)
+    for name, record in records:
+        keys.append(name)
+        given += (record.content, record.ttl_seconds * 1000)
+    for name, packed in (*standings, *entities):
+        keys.append(name)
+        given.append(packed)
+    plan = _PLAN.pack(flags, len(records), len(standings))
+    return ("EVALSHA", SHA, len(keys), *keys, plan, event_ttl_ms, *given)
 
 
 def applied(event_ttl_ms: int, event: Applied) -> Arguments:
-    """Return the command that applies an event and all it moves, once."""
+    """Return the command that applies an event and all it moves, once; an unknown kind raises ``KeyError``."""
     event_id, updates, standings, ledger, records = event
-    flags = _HAS_MARK | _IS_ONCE
-    keys: list[bytes | str] = []
-    given: list[bytes | str | int] = []
-    if ledger is not None:
-        flags |= _HAS_LEDGER
-        keys.append(LEDGER + ledger.key)
-        given.append(_moved(ledger))
-    keys.append(EVENT + event_id)
-    for key, content, ttl_seconds in records:
-        keys.append(RECORD + key)
-        given += (content, ttl_seconds * 1000)
-    notes: dict[Note, bytes] = {}
-    for key, note in standings:
-        if note not in notes:
-            notes[note] = _noted(note)
-        keys.append(STANDING + key)
-        given.append(notes[note])
-    _entities(keys, given, updates)
-    head = _PLAN.pack(flags, len(records), len(standings))
-    return ("EVALSHA", SHA, len(keys), *keys, head, event_ttl_ms, *given)
+    return _call(
+        event_ttl_ms,
+        EVENT + event_id,
+        once=True,
+        ledger=None if ledger is None else (LEDGER + ledger.key, ledger),
+        records=[(RECORD + record.key, record) for record in records],
+        standings=[(STANDING + key, note) for key, note in _notes(standings)],
+        entities=[(f"{STATE}{kind}:{key}", _entity(kind, each)) for (kind, key), each in grouped(updates).items()],
+    )
 
 
 def decided(event_ttl_ms: int, decision: Decided) -> Arguments:
     """Return the command that keeps an answer and all that goes with it, or finds that it must not be kept."""
     event_id, updates, records, answer, reservation = decision
-    flags = 0
-    keys: list[bytes | str] = []
-    given: list[bytes | str | int] = []
-    if answer is not None:
-        flags |= _HAS_ANSWER
-        keys.append(ANSWER + answer.key)
-        given += (answer.content, answer.ttl_seconds * 1000)
-    if reservation is not None:
-        flags |= _HAS_LEDGER
-        keys.append(LEDGER + reservation.key)
-        given.append(_moved(reservation))
-    if event_id is not None:
-        flags |= _HAS_MARK
-        keys.append(EVENT + event_id)
-    for key, content, ttl_seconds in records:
-        keys.append(RECORD + key)
-        given += (content, ttl_seconds * 1000)
-    if event_id is not None:
-        _entities(keys, given, updates)
-    return ("EVALSHA", SHA, len(keys), *keys, _PLAN.pack(flags, len(records), 0), event_ttl_ms, *given)
+    counted = {} if event_id is None else grouped(updates)
+    return _call(
+        event_ttl_ms,
+        None if event_id is None else EVENT + event_id,
+        once=False,
+        answer=None if answer is None else (ANSWER + answer.key, answer),
+        ledger=None if reservation is None else (LEDGER + reservation.key, reservation),
+        records=[(RECORD + record.key, record) for record in records],
+        entities=[(f"{STATE}{kind}:{key}", _entity(kind, each)) for (kind, key), each in counted.items()],
+    )
 
 
 def claim(reply: Any) -> Claim:
-    """Return what the script said to `decided`."""
+    """Return what the script said to `decided` or `reserved`."""
     if not isinstance(reply, list):
         return Claim(counted=bool(reply))
     sort, content = reply
@@ -197,17 +212,49 @@ def claim(reply: Any) -> Claim:
     return Claim(refused=True, ledger=content) if sort == _REFUSED else Claim(counted=bool(sort), ledger=content)
 
 
-def parts(event_ttl_ms: int, event_id: str, updates: Sequence[Update]) -> list[tuple[int, Arguments]]:
-    """Return an event for a cluster: slot and command of each entity, or of the mark alone when there is no entity."""
-    given = (_PLAN.pack(_HAS_MARK | _IS_ONCE, 0, 0), event_ttl_ms)
-    found: list[tuple[int, Arguments]] = []
+Sent = tuple[int, Arguments]
+"""The slot in a cluster to which a command goes, and the command."""
+
+
+def parts(event_ttl_ms: int, event: Applied) -> list[Sent]:
+    """Return an event for a cluster: one command for each thing that it moves, or for the mark alone.
+
+    Each thing has a mark of its own, in its own slot, and may be moved several times under it.
+    """
+    event_id, updates, standings, ledger, records = event
+    sent: list[Sent] = []
+
+    def send(kind: str, key: str, **moved: Any) -> None:
+        mark = clustered_mark(kind, key, event_id)
+        sent.append((slot(mark), _call(event_ttl_ms, mark, once=True, **moved)))
+
     for (kind, key), additions in grouped(updates).items():
-        mark, name = clustered_mark(kind, key, event_id), clustered(kind, key)
-        found.append((slot(name), ("EVALSHA", SHA, 2, mark, name, *given, _entity(kind, additions))))
-    if not found:
+        send(kind, key, entities=[(clustered(kind, key), _entity(kind, additions))])
+    noted: dict[str, list[tuple[str, bytes]]] = {}
+    for key, note in _notes(standings):
+        noted.setdefault(key, []).append((clustered(STANDING, key), note))
+    for key, notes in noted.items():
+        send(STANDING, key, standings=notes)
+    if ledger is not None:
+        send(LEDGER, ledger.key, ledger=(clustered(LEDGER, ledger.key), ledger))
+    for key, record in {record.key: record for record in records}.items():
+        send(RECORD, key, records=[(clustered(RECORD, key), record)])
+    if not sent:
         mark = EVENT + event_id
-        found.append((slot(mark), ("EVALSHA", SHA, 1, mark, *given)))
-    return found
+        sent.append((slot(mark), _call(event_ttl_ms, mark, once=True)))
+    return sent
+
+
+def kept(record: Kept) -> Sent:
+    """Return what keeps a record in a cluster."""
+    name = clustered(RECORD, record.key)
+    return slot(name), ("SET", name, record.content, "EX", record.ttl_seconds)
+
+
+def reserved(reservation: Reservation) -> Sent:
+    """Return what enters an attempt into its ledger in a cluster; its reply is for `claim`."""
+    name = clustered(LEDGER, reservation.key)
+    return slot(name), _call(1, None, once=False, ledger=(name, reservation))
 
 
 def slot(name: str) -> int:
@@ -220,55 +267,38 @@ def in_full(command: Arguments) -> Arguments:
     return ("EVAL", SCRIPT, *command[2:]) if command[0] == "EVALSHA" else command
 
 
-def trial(tag: str = "") -> list[Arguments]:
-    """Return one command of every sort that is ever sent, on keys that are gone in a second; `tag` chooses their slot."""
+def trial(tag: str = "") -> list[tuple[str, Arguments]]:
+    """Return one command of every sort that is ever sent, and what it is called; `tag` chooses the slot of its keys.
+
+    The keys are gone in a second.
+    """
     layout = LAYOUTS["issuer"]
     outline = struct.pack("<6sBI", b"probe1", layout.words, 1) + _OUTLINES["issuer"][11:]
     # Twice the same event: the first begins a tile, the second falls into it.
     event = _EVENT.pack(1, 0, 0, 0, 0) + b"\0"
-    state, record = f"{STATE}{tag}probe:1", f"{RECORD}{tag}probe"
-    answer, ledger, standing = f"{ANSWER}{tag}probe", f"{LEDGER}{tag}probe", f"{STANDING}{tag}probe"
-    # Four keys of each prefix, every branch that calls Redis: all of them end within a second.
-    entry = bytes([_RESERVE]) + ENTRY.pack(1, 1, 1, RESERVED)
-    note = _NOTE.pack(*_NOTE_HEAD[:3], 1, *(0,) * 3, *SCALES, *(0,) * len(MEASURES))
+    names = [f"{prefix}{tag}probe" for prefix in (ANSWER, LEDGER, EVENT, RECORD, STANDING, STATE)]
     plan = _PLAN.pack(_HAS_ANSWER | _HAS_LEDGER | _HAS_MARK, 1, 1)
-    given: tuple[bytes | str | int, ...] = (6, answer, ledger, f"{EVENT}{tag}probe", record, standing, state, plan, 1)
-    given += (b"", 1, _LEDGER_HEAD.pack(VERSION, MOST, KEPT_US, 1) + entry, b"", 1000, note, outline + event + event)
-    return [
-        ("EVAL", SCRIPT, *given),
-        ("EVALSHA", SHA, *given),
-        ("MGET", state, record, answer, ledger, standing),
-        ("SET", record, b"", "EX", 1),
+    move = _LEDGER_HEAD.pack(VERSION, MOST, KEPT_US, 1) + bytes([_RESERVE]) + ENTRY.pack(1, 1, 1, RESERVED)
+    note = _NOTE.pack(*_NOTE_HEAD[:3], 1, 0, 0, 0, *SCALES, *[0] * len(MEASURES))
+    given: tuple[bytes | str | int, ...] = (
+        len(names),
+        *names,
+        plan,
+        1000,
+        b"",
+        1000,
+        move,
+        b"",
+        1000,
+        note,
+        outline + event + event,
+    )
+    commands: list[tuple[str, Arguments]] = [
+        ("scripts (EVAL)", ("EVAL", SCRIPT, *given)),
+        ("scripts (EVALSHA)", ("EVALSHA", SHA, *given)),
+        ("reads", ("MGET", *names)),
+        ("writes", ("SET", names[0], b"", "EX", 1)),
     ]
-
-
-def packed(command: Arguments) -> bytes:
-    """Return a command as Redis reads it."""
-    # Written in C: 2 us for an update, where redis-py's own packer takes 11. Its stub knows tuples of one only.
-    line: bytes = pack_command(command)  # type: ignore[arg-type]
-    return line
-
-
-async def exchange(connection: AbstractConnection, commands: Sequence[Arguments]) -> list[Any]:
-    """Send commands and return their replies, an error reply in its place."""
-    await connection.send_packed_command([packed(command) for command in commands], check_health=False)
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response(disable_decoding=True))
-        except ResponseError as error:
-            replies.append(error)
-    return replies
-
-
-async def scripts(connection: AbstractConnection, commands: Sequence[Arguments]) -> list[Any]:
-    """Do the same as `exchange`; a server that does not know the script yet is told it."""
-    replies = await exchange(connection, commands)
-    unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-    if unknown:
-        # Nothing was changed by these: send them again, the first with the whole script.
-        again = [commands[place] for place in unknown]
-        again[0] = in_full(again[0])
-        for place, reply in zip(unknown, await exchange(connection, again), strict=True):
-            replies[place] = reply
-    return replies
+    if tag:
+        commands.append(("deletions", ("DEL", names[0])))
+    return commands

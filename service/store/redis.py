@@ -43,8 +43,9 @@ from service.store.base import (
     named,
     shaped,
 )
-from service.store.command import Arguments, applied, claim, packed, scripts
+from service.store.command import Arguments, applied, claim
 from service.store.command import decided as decision
+from service.store.exchange import packed, scripts
 from service.store.lane import CONNECT_SECONDS, Ask, Lane, sentence
 from service.store.trial import examine
 
@@ -55,8 +56,8 @@ _BEHIND_SECONDS: Final = 0.25
 """The most that a write behind an answer may take: nobody waits for it, and a record kept late is better than a lost one."""
 
 
-_Names = Sequence[str | None]
-_Read = Lane[_Names, list[bytes | None]]
+_Asked = Sequence[str | None]
+_Read = Lane[_Asked, list[bytes | None]]
 _Write = Lane[Sequence[Arguments], list[Any]]
 
 
@@ -121,7 +122,8 @@ class RedisStore:
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities, in one round trip shared with concurrent callers."""
-        return shaped(keys, await self._reads.ask(named(keys, _NAMES), deadline))
+        names = named(keys, _NAMES)
+        return shaped(keys, await self._reads.ask(names, deadline))
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
@@ -177,7 +179,7 @@ class RedisStore:
         return connection
 
 
-async def _mget(connection: AbstractConnection, asks: Sequence[Ask[_Names, list[bytes | None]]]) -> None:
+async def _mget(connection: AbstractConnection, asks: Sequence[Ask[_Asked, list[bytes | None]]]) -> None:
     """Read the keys of all asks with one MGET; None asks for nothing."""
     places: dict[str, int] = {}
     for ask in asks:

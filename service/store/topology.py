@@ -16,7 +16,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
 from service.errors import StoreTimeout, StoreUnavailable
-from service.store.command import Arguments, exchange, scripts, slot
+from service.store.command import Arguments, slot
+from service.store.exchange import exchange, scripts
 from service.store.lane import Ask, Lane, sentence
 
 SLOTS: Final = 16_384

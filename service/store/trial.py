@@ -6,7 +6,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
 from service.errors import StoreUnavailable
-from service.store.command import exchange, trial
+from service.store.command import trial
+from service.store.exchange import exchange
 from service.store.lane import sentence
 
 OLDEST: Final = (6, 0)
@@ -31,8 +32,9 @@ async def examine(connection: AbstractConnection, tag: str | None = None) -> str
     (about,) = await exchange(connection, [("INFO", "server")])
     if isinstance(about, bytes):
         check(about.decode(), cluster=tag is not None)
-    replies = await exchange(connection, trial(tag or ""))
-    for what, reply in zip(("scripts (EVAL)", "scripts (EVALSHA)", "reads", "writes"), replies, strict=True):
+    commands = trial(tag or "")
+    replies = await exchange(connection, [command for _, command in commands])
+    for (what, _), reply in zip(commands, replies, strict=True):
         if isinstance(reply, ResponseError):
             told = sentence(reply)
             if isinstance(reply, NoPermissionError) or "unknown command" in told or "CROSSSLOT" in told:

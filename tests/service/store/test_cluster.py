@@ -15,8 +15,9 @@ from features.increment import attempt_increment, result_increment
 from features.layout import LAYOUTS
 from features.state import View, add
 from service.errors import StoreTimeout, StoreUnavailable
+from service.ledger import Entry, Limit
 from service.store import Applied, FeatureStore, StateKeys, Update, open_store
-from service.store.base import Decided, Kept, clustered, clustered_mark
+from service.store.base import Decided, Kept, Reservation, by_question, clustered, clustered_mark
 from service.store.bulk import fetch_many, put_many
 from service.store.topology import Node, Topology
 from tests.servers import RedisCluster, RedisServer, free_port, wait_until
@@ -308,9 +309,20 @@ def test_one_seed_of_many_is_enough(redis_cluster: RedisCluster, cluster_url: st
 
 
 def test_rights_that_are_missing_on_any_node_are_named_at_the_start(own_cluster: RedisCluster) -> None:
-    least = ["+mget", "+get", "+set", "+getrange", "+setrange", "+eval", "+evalsha", "+asking", "+cluster|slots"]
+    least = [
+        "+mget",
+        "+get",
+        "+set",
+        "+del",
+        "+getrange",
+        "+setrange",
+        "+eval",
+        "+evalsha",
+        "+asking",
+        "+cluster|slots",
+    ]
     sorts = {"least": ["pm:*", least], "noscripts": ["*", ["+@all", "-@scripting"]], "nokeys": ["x:*", ["+@all"]]}
-    sorts["nomap"] = ["pm:*", least[:-1]]
+    sorts |= {"nomap": ["pm:*", least[:-1]], "nodeletions": ["pm:*", ["+@all", "-del"]]}
     for place, node in enumerate(own_cluster.nodes):
         with node.client() as client:
             for name, (keys, commands) in sorts.items():
@@ -319,7 +331,12 @@ def test_rights_that_are_missing_on_any_node_are_named_at_the_start(own_cluster:
                 client.acl_setuser(name, enabled=True, passwords=["+s3cret"], keys=[keys], commands=allowed)
             client.script_flush()
     hosts = own_cluster.url.removeprefix("cluster://")
-    for user, expected in (("noscripts", "scripts (EVAL)"), ("nokeys", "on keys pm:*"), ("nomap", "cluster|slots")):
+    for user, expected in (
+        ("noscripts", "scripts (EVAL)"),
+        ("nokeys", "on keys pm:*"),
+        ("nomap", "cluster|slots"),
+        ("nodeletions", "deletions"),
+    ):
         told = refusal(f"cluster://{user}:s3cret@{hosts}")
         assert expected in told
         assert "s3cret" not in told
@@ -333,6 +350,11 @@ def test_rights_that_are_missing_on_any_node_are_named_at_the_start(own_cluster:
             increment = result_increment(START - number * DAY, "declined")
             assert await store.apply(f"e{number}", [Update("card", card, increment) for card in cards])
         assert (await store.read(StateKeys((cards[2],)))).payment[0] is not None
+        question = by_question("auth", "p_1", 1)
+        for most in (0, 1):
+            given = Reservation("visa:c:3:m_1tok_1", Entry(START, 1, 5), (Limit(DAY, most),))
+            found = await store.decided(Decided("d", attempt(*cards), (), Kept(question, b"yes", 60), given))
+            assert found.refused == (most == 0)
 
     tell(f"cluster://least:s3cret@{hosts}", story)
     # The others are looked at until the last has said its word, or has none.

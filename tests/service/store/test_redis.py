@@ -12,8 +12,10 @@ from features.increment import attempt_increment, result_increment
 from features.layout import LAYOUTS
 from features.state import View, add
 from service.errors import StoreTimeout, StoreUnavailable
+from service.ledger import Entry, Limit
+from service.standing import Note
 from service.store import Applied, FeatureStore, StateKeys, Update, by_attempt, by_decision, open_store
-from service.store.base import Decided, Kept
+from service.store.base import Decided, Kept, LedgerMove, Reservation, StandingUpdate
 from service.store.bulk import fetch_many, put_many
 from service.store.trial import check
 from tests.servers import RedisServer
@@ -320,6 +322,11 @@ def test_rights_that_are_missing_are_named_at_the_start(own_redis: RedisServer) 
         assert await store.apply("e1", UPDATES)
         assert await store.apply("e2", UPDATES)
         assert (await store.read(CARD)).payment[0] is not None
+        ledger = Reservation("visa:c:3:m_1tok_1", Entry(START, 1, 5), (Limit(DAY, 1),))
+        given = Decided("d_1", UPDATES, [Kept("i:d_1", b"record", 60)], Kept("auth:1:p_1", b"yes", 60), ledger)
+        assert (await store.decided(given)).counted
+        note = StandingUpdate("p:north", Note(START, approved=True))
+        assert await store.apply_many([Applied("o_1", UPDATES, [note], LedgerMove(ledger.key, 1, None))]) == [True]
 
     tell(f"redis://least:s3cret@127.0.0.1:{own_redis.port}/0", story)
 
