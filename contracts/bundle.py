@@ -175,8 +175,8 @@ class PolicyParameters(Record, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    exploration_floor, exploration_cap
-        The least propensity of a near equal, and the most that all but the best share.
+    exploration, exploration_floor
+        The most that all but the best candidate share, and the least propensity of a near equal.
     probe_share
         Share of payments that try a processor which was down.
     challenge_abandonment, challenge_fraud_stopped
@@ -200,7 +200,6 @@ class PolicyParameters(Record, frozen=True, kw_only=True):
     low_value_minor: dict[str, int]
     retry: RetryParameters
     exploration_floor: float = 0.002
-    exploration_cap: float = 0.10
     probe_share: float = 0.02
     challenge_abandonment: float = 0.07
     challenge_fraud_stopped: float = 0.8

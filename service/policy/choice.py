@@ -1,4 +1,4 @@
-"""Auth and routing: which action, and through which processor.
+"""Auth and routing: which action, through which processor, and in which way.
 
 This module must not know how probabilities came about, nor how an answer is sent.
 """
@@ -10,14 +10,23 @@ from typing import Final, Literal
 import msgspec
 
 from contracts.bundle import PolicyParameters
-from contracts.decision import Action, RankedProcessor, Reason, RiskTier
+from contracts.decision import Action, Mode, RankedProcessor, Reason, RiskTier
+from contracts.inputs import Credential, Standing, Variant
 from contracts.payment import Payment
-from service.policy.candidate import Candidate, rank, weigh
-from service.policy.exploration import BOUND, draw_of, near, pick, propensities
+from features.clock import micros
+from service.ledger import Entry, Limit, attempt_id, used
+from service.policy import rulebook
+from service.policy.candidate import Candidate
+from service.policy.exemption import Duty, Exemptions, Said
+from service.policy.exploration import draw_of, pick
 from service.policy.fees import Fees
+from service.policy.lineup import Lineup, Weigher, odds_of
+from service.policy.modes import Earned, ways_of
 from service.policy.rules import Rules
+from service.policy.terms import Agreements, Terms
 
 MOST_REASONS: Final = 5
+Kind = Literal["auth", "routing"]
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +34,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     `index` is the chosen candidate's place among the processors asked about; None if there was none, or if the
     payment is declined. `ranking` is sorted best first, ineligible ones last; an explored choice is not its first.
-    `approval_probability` is the chosen candidate's, else the best one's, else None.
+    `approval_probability` is the chosen candidate's, else the best one's, else None. `reservation` holds the limits under
+    which the attempt is to be reserved in the ledger of its card; None when nothing is sent, or nothing limits it.
     """
 
     action: Action
@@ -37,204 +47,336 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     three_ds: Literal["none", "challenge"]
     exemption: str | None
     reasons: tuple[Reason, ...]
+    liability: Literal["issuer", "merchant"] | None
+    credential: Credential | None
+    reservation: tuple[Limit, ...] | None
 
 
 class Chooser:
     """Chooses for one bundle: everything but the question itself is settled when it is built."""
 
-    __slots__ = ("_fees", "_parameters", "_rules")
+    __slots__ = ("_agreements", "_exemptions", "_fees", "_parameters", "_rules", "_weigher")
 
-    def __init__(self, parameters: PolicyParameters, fees: Fees, rules: Rules) -> None:
+    def __init__(
+        self, parameters: PolicyParameters, fees: Fees, rules: Rules, agreements: Agreements, weigher: Weigher
+    ) -> None:
         self._parameters = parameters
         self._fees = fees
         self._rules = rules
+        self._agreements = agreements
+        self._weigher = weigher
+        self._exemptions = Exemptions(parameters.low_value_minor)
+
+    def limits(self, request: Payment, now: datetime) -> tuple[Limit, ...]:
+        """Return the limits that bind an attempt; `Policy.attempt_limits` says how."""
+        book = self._rules.at(now.astimezone(UTC).date())
+        binding = _binding(book, book.network(request.card_network), request)
+        return tuple([limit.of(request.amount_minor) for limit in binding])
 
     def choose(
         self,
         request: Payment,
         processors: tuple[str, ...],
-        approval: Sequence[float],
+        approval: Sequence[Sequence[float]],
         risk: float,
         *,
-        kind: Literal["auth", "routing"],
+        kind: Kind,
         now: datetime,
         degraded: tuple[str, ...],
+        variants: tuple[Variant, ...],
+        standings: Sequence[Standing],
+        ledger: Sequence[Entry],
     ) -> Choice:
         """Choose an action and a candidate; `Policy.choose` says how."""
-        if len(processors) != len(approval):
-            msg = f"expected an approval probability for each of {len(processors)} processors, got {len(approval)}"
-            raise ValueError(msg)
-        if not 0.0 <= risk <= 1.0:
-            msg = f"expected a risk of 0 to 1, got {risk}"
-            raise ValueError(msg)
-        parameters = self._parameters
-        tier: RiskTier = (
-            "HIGH" if risk >= parameters.tier_high else "MEDIUM" if risk >= parameters.tier_medium else "LOW"
-        )
-        reasons = [
-            Reason(
-                code="risk_tier",
-                detail=f"risk {risk:.4g}: {tier} (MEDIUM from {parameters.tier_medium:g}, HIGH from "
-                f"{parameters.tier_high:g})",
+        _check(processors, approval, risk, variants, standings)
+        book = self._rules.at(now.astimezone(UTC).date())
+        network = book.network(request.card_network)
+        terms = self._agreements.of(request.merchant_id)
+        tier: RiskTier = "HIGH" if risk >= terms.tier_high else "MEDIUM" if risk >= terms.tier_medium else "LOW"
+        said: list[Said] = [
+            (
+                "risk_tier",
+                "risk %.4g: %s (MEDIUM from %g, HIGH from %g)",
+                (risk, tier, terms.tier_medium, terms.tier_high),
             )
         ]
-        amount = request.amount_minor
-        earned = amount * parameters.margin_share - risk * (amount + parameters.chargeback_fee_minor)
-        candidates, refused = weigh(amount, earned, processors, approval, self._fees)
-        valued = rank(candidates)
+        if ledger:
+            own = attempt_id(request.payment_id, request.attempt)
+            ledger = [entry for entry in ledger if entry.attempt != own]
+        binding = _binding(book, network, request)
+        duty = self._exemptions.of(request, book.sca, terms, tier == "LOW", ledger)
+        challenge = kind == "auth" and not request.uses_3ds and request.initiator != "merchant"
+        demanded = challenge and terms.challenge_from <= risk < min(terms.review_from, terms.decline_from)
+        ways = ways_of(
+            request,
+            variants,
+            challenge=challenge,
+            must=demanded or duty.required,
+            exempt=duty.exemption is not None,
+            earned=self._earned(request.amount_minor, risk, terms),
+        )
+        lineup = self._weigher.lineup(request, network, processors, approval, standings, terms, ways, now)
         action: Action = "approve"
-        if kind == "auth":
-            action = self._act(request, risk, candidates, reasons)
-        place, odds = self._pick(request, candidates, valued, action, degraded, reasons)
-        exemption = self._exempt(request, now, reasons) if action == "approve" else None
-        chosen = None if not candidates or action == "decline" else candidates[place]
-        self._warn(candidates, chosen, reasons)
-        shown = chosen or (candidates[0] if candidates else None)
+        if _spent(binding, request, ledger, now, said):
+            action = "decline"
+        elif kind == "auth":
+            action = _judge(request, risk, terms, lineup, said)
+        odds, chosen = self._draw(request, lineup, action, degraded, terms, said)
+        sent = chosen is not None and action != "decline"
+        best = None if chosen is None else chosen.best
+        challenged = best is not None and sent and best.way.challenge
+        if challenged and action == "approve":
+            action = "challenge"
+        if chosen is not None and sent:
+            action = _tell(action, chosen, duty, demanded, challenge, risk, terms, said)
+        self._warn(lineup, chosen if sent else None, said)
         return Choice(
             action=action,
-            index=None if chosen is None else chosen.index,
-            processor=None if chosen is None else chosen.processor,
-            approval_probability=None if shown is None else shown.probability,
-            ranking=_ranking(candidates, odds, refused),
+            index=chosen.index if chosen is not None and sent else None,
+            processor=chosen.processor if chosen is not None and sent else None,
+            approval_probability=None if best is None else best.probability,
+            ranking=_ranking(lineup, odds),
             risk_tier=tier,
-            three_ds="challenge" if action == "challenge" else "none",
-            exemption=exemption,
-            reasons=tuple(reasons[:MOST_REASONS]),
+            three_ds="challenge" if challenged else "none",
+            exemption=duty.exemption if sent and not challenged else None,
+            reasons=tuple([Reason(code=code, detail=text % values) for code, text, values in said[:MOST_REASONS]]),
+            liability=None if best is None or not sent else "issuer" if best.way.secure else "merchant",
+            credential=best.way.credential if best is not None and sent else None,
+            reservation=tuple([limit.of(request.amount_minor) for limit in binding]) if binding and sent else None,
         )
 
-    def _act(self, request: Payment, risk: float, candidates: list[Candidate], reasons: list[Reason]) -> Action:
-        """Settle the action of an auth request from its risk and the best approval probability."""
-        parameters = self._parameters
-        action: Action = "approve"
-        code = None
-        threshold = parameters.challenge_from
-        if risk >= parameters.decline_from:
-            action, code, threshold = "decline", "risk_decline", parameters.decline_from
-        elif candidates and (best := max([one.probability for one in candidates])) < parameters.minimum_approval:
-            detail = f"best approval probability {best:.4g} is below {parameters.minimum_approval:g}"
-            reasons.append(Reason(code="low_approval", detail=detail))
-            return "decline"
-        elif risk >= parameters.review_from:
-            action, code, threshold = "review", "risk_review", parameters.review_from
-        elif risk >= parameters.challenge_from:
-            if request.initiator == "merchant":
-                action, code = "review", "customer_absent"
-            elif request.uses_3ds:
-                code = "already_authenticated"
-            else:
-                action, code = "challenge", "risk_challenge"
-        if code is not None:
-            reasons.append(Reason(code=code, detail=f"risk {risk:.4g} is at or above {threshold:g}"))
-        return action
+    def _earned(self, amount: int, risk: float, terms: Terms) -> Earned:
+        """Return what an approval earns before fees; after an authentication a fraud is the issuer's loss.
 
-    def _pick(
+        Of honest payers some do not come back from a challenge, of frauds most do not pass it.
+        """
+        parameters = self._parameters
+        margin = amount * terms.margin_share
+        honest = (1.0 - risk) * (1.0 - parameters.challenge_abandonment)
+        return Earned(
+            margin - risk * (amount + parameters.chargeback_fee_minor),
+            margin,
+            honest + risk * (1.0 - parameters.challenge_fraud_stopped),
+        )
+
+    def _draw(
         self,
         request: Payment,
-        candidates: list[Candidate],
-        valued: bool,
+        lineup: Lineup,
         action: Action,
         degraded: tuple[str, ...],
-        reasons: list[Reason],
-    ) -> tuple[int, list[float]]:
-        """Return the chosen place in the ranking and every place's propensity."""
-        if not candidates:
-            reasons.append(Reason(code="no_candidate", detail="no candidate processor is eligible"))
-            return 0, []
-        best = candidates[0]
-        share = self._parameters.exploration
-        count = len(candidates)
-        if share > 0.0 and count > 1 and not degraded and action != "decline":
-            if valued:
-                bound = BOUND * request.amount_minor * self._parameters.margin_share
-                drawable = near([best.value - one.value for one in candidates], bound)
-            else:
-                drawable = near([best.probability - one.probability for one in candidates], BOUND)
-            place = pick(draw_of(request.payment_id, request.attempt), drawable, share)
-            odds = propensities(count, drawable, share)
+        terms: Terms,
+        said: list[Said],
+    ) -> tuple[list[float], Candidate | None]:
+        """Return every running candidate's propensity, and the one that is drawn."""
+        running = lineup.running
+        if not running:
+            said.append(("no_candidate", "none of %d candidate processors can be used", (_count(lineup),)))
+            return [], None
+        if lineup.forced:
+            detail = "all are ineligible; %s is the least bad (%s)"
+            said.append(("all_ineligible", detail, (running[0].processor, ", ".join(running[0].codes))))
+        parameters = self._parameters
+        if action == "decline":
+            odds = [1.0] + [0.0] * (len(running) - 1)
         else:
-            place, odds = 0, [1.0] + [0.0] * (count - 1)
-        chosen = candidates[place]
-        if place:
-            code = "explored"
-            detail = f"{chosen.processor} was drawn with propensity {odds[place]:.4g}; the best is {best.processor}"
-        elif not valued:
-            code = "highest_approval"
-            detail = f"an approval leaves nothing under these parameters; {best.processor} has {best.probability:.4g}"
-        elif count > 1 and candidates[1].value == best.value:
-            code = "static_order"
-            detail = f"{best.processor} and {candidates[1].processor} are equal at {best.value:.1f} minor units"
-        else:
-            code = "best_expected_value"
-            detail = f"{best.processor}: {best.value:.1f} minor units at approval {best.probability:.4g}"
-        reasons.append(Reason(code=code, detail=detail))
-        return place, odds
-
-    def _exempt(self, request: Payment, now: datetime, reasons: list[Reason]) -> str | None:
-        """Name the exemption from strong customer authentication under which an approved payment may go."""
-        book = self._rules.at(now.astimezone(UTC).date())
-        countries = book.sca_countries
-        if request.initiator == "merchant":
-            # Where nobody has to authenticate there is nothing to be exempt from.
-            if request.issuer_country not in countries:
-                return None
-            reasons.append(Reason(code="merchant_initiated", detail="the customer is not there to authenticate"))
-            return "merchant_initiated"
-        if request.uses_3ds:
-            return None
-        rule = book.low_value(request.currency)
-        own = self._parameters.low_value_minor.get(request.currency)
-        if rule is not None:
-            below = rule.below_minor if own is None or own > rule.below_minor else own
-            countries = rule.countries
-            source = rule.bound.id
-        elif own is not None:
-            below, source = own, "policy parameters"
-        else:
-            return None
-        if request.amount_minor >= below or request.issuer_country not in countries:
-            return None
-        # With the acquiring side abroad (one leg out) the duty to authenticate does not arise at all.
-        if request.merchant_country is not None and request.merchant_country not in countries:
-            return None
-        detail = (
-            f"{request.amount_minor} is below {below} {request.currency} minor units ({source}); the issuer may refuse"
-        )
-        reasons.append(Reason(code="low_value_exemption", detail=detail))
-        return "low_value"
-
-    def _warn(self, candidates: list[Candidate], chosen: Candidate | None, reasons: list[Reason]) -> None:
-        if candidates and candidates[0].value < 0.0:
-            detail = f"best expected value {candidates[0].value:.1f} minor units; the action follows risk alone"
-            reasons.append(Reason(code="negative_expected_value", detail=detail))
-        if chosen is not None and not self._fees.knows(chosen.processor):
-            detail = f"{chosen.processor} has no fee schedule; the dearest known was assumed"
-            reasons.append(Reason(code="fees_unknown", detail=detail))
-
-
-def _ranking(
-    candidates: list[Candidate], odds: list[float], refused: list[tuple[str, str]]
-) -> tuple[RankedProcessor, ...]:
-    ranked = [
-        RankedProcessor(
-            processor=one.processor,
-            approval_probability=one.probability,
-            cost_minor=round(one.cost),
-            expected_value_minor=one.value,
-            propensity=odds[place],
-            eligible=True,
-        )
-        for place, one in enumerate(candidates)
-    ]
-    for processor, code in refused:
-        ranked.append(
-            RankedProcessor(
-                processor=processor,
-                approval_probability=0.0,
-                cost_minor=0,
-                expected_value_minor=0.0,
-                propensity=0.0,
-                eligible=False,
-                reasons=(code,),
+            odds = odds_of(
+                lineup,
+                request.amount_minor * terms.margin_share,
+                compare=not degraded,
+                floor=parameters.exploration_floor,
+                total=parameters.exploration,
+                trial_share=parameters.probe_share,
             )
-        )
+        place = pick(draw_of(request.payment_id, request.attempt), odds) if odds[0] < 1.0 else 0
+        chosen = running[place]
+        _explain(running, place, odds, said)
+        return odds, chosen
+
+    def _warn(self, lineup: Lineup, chosen: Candidate | None, said: list[Said]) -> None:
+        running = lineup.running
+        if running and running[0].best.value < 0.0:
+            detail = "best expected value %.1f minor units; that alone declines nothing"
+            said.append(("negative_expected_value", detail, (running[0].best.value,)))
+        if chosen is not None and not self._fees.knows(chosen.processor):
+            detail = "%s has no fee schedule; the dearest known was assumed"
+            said.append(("fees_unknown", detail, (chosen.processor,)))
+
+
+def _check(
+    processors: tuple[str, ...],
+    approval: Sequence[Sequence[float]],
+    risk: float,
+    variants: tuple[Variant, ...],
+    standings: Sequence[Standing],
+) -> None:
+    if len(approval) != len(variants):
+        msg = f"expected a row of approval probabilities for each of {len(variants)} variants, got {len(approval)}"
+        raise ValueError(msg)
+    for row in approval:
+        if len(row) != len(processors):
+            msg = f"expected an approval probability for each of {len(processors)} processors, got {len(row)}"
+            raise ValueError(msg)
+    if standings and len(standings) != len(processors):
+        msg = f"expected a standing for each of {len(processors)} processors or none, got {len(standings)}"
+        raise ValueError(msg)
+    if not 0.0 <= risk <= 1.0:
+        msg = f"expected a risk of 0 to 1, got {risk}"
+        raise ValueError(msg)
+
+
+def _binding(book: rulebook.RuleBook, network: str, request: Payment) -> tuple[rulebook.Limit, ...]:
+    initiator: rulebook.Initiator = "merchant" if request.initiator == "merchant" else "customer"
+    return book.binding(network, request.issuer_country, initiator)
+
+
+def _spent(
+    binding: tuple[rulebook.Limit, ...], request: Payment, ledger: Sequence[Entry], now: datetime, said: list[Said]
+) -> bool:
+    """Say whether an attempt limit is used up."""
+    if not ledger or not binding:
+        return False
+    at = micros(now)
+    for limit in binding:
+        count = used(ledger, limit.of(request.amount_minor), at)
+        if count >= limit.limit:
+            detail = "%d of %d attempts in %d s are used (%s)"
+            said.append(("attempt_limit", detail, (count, limit.limit, limit.window_seconds, limit.bound.id)))
+            return True
+    return False
+
+
+def _judge(request: Payment, risk: float, terms: Terms, lineup: Lineup, said: list[Said]) -> Action:
+    """Settle what risk and the best approval probability demand of an auth request, but for a challenge."""
+    if risk >= terms.decline_from:
+        said.append(("risk_decline", "risk %.4g is at or above %g", (risk, terms.decline_from)))
+        return "decline"
+    if lineup.running:
+        # A processor in trouble says nothing of the payment: that an issuer would approve it is enough.
+        best = max([one.best.unbroken for one in lineup.running])
+        if best < terms.minimum_approval:
+            said.append(("low_approval", "best approval probability %.4g is below %g", (best, terms.minimum_approval)))
+            return "decline"
+    if risk >= terms.review_from:
+        said.append(("risk_review", "risk %.4g is at or above %g", (risk, terms.review_from)))
+        return "review"
+    if risk >= terms.challenge_from:
+        if request.initiator == "merchant":
+            said.append(("customer_absent", "risk %.4g is at or above %g", (risk, terms.challenge_from)))
+            return "review"
+        if request.uses_3ds:
+            said.append(("already_authenticated", "risk %.4g is at or above %g", (risk, terms.challenge_from)))
+    return "approve"
+
+
+def _tell(
+    action: Action,
+    chosen: Candidate,
+    duty: Duty,
+    demanded: bool,
+    challenge: bool,
+    risk: float,
+    terms: Terms,
+    said: list[Said],
+) -> Action:
+    """Give the reasons for the way of sending; return the action, which is a review where a challenge is demanded in vain."""
+    way = chosen.best.way
+    if demanded:
+        if not way.challenge:
+            detail = "risk %.4g is at or above %g, and %s has no 3DS"
+            said.insert(1, ("three_ds_unsupported", detail, (risk, terms.challenge_from, chosen.processor)))
+            return "review"
+        said.insert(1, ("risk_challenge", "risk %.4g is at or above %g", (risk, terms.challenge_from)))
+    if duty.required and duty.said is not None:
+        said.append(duty.said)
+        if not way.challenge:
+            detail = "%s has no 3DS; sent as asked" if challenge else "a %s question; sent as asked"
+            said.append(("sent_as_asked", detail, (chosen.processor if challenge else "routing",)))
+    elif way.challenge:
+        others = [one.value for one in chosen.ways if not one.way.challenge]
+        if others and not demanded:
+            detail = "%.1f minor units with an authentication, %.1f without"
+            said.append(("challenge_pays", detail, (chosen.best.value, max(others))))
+    elif duty.said is not None:
+        said.append(duty.said)
+    return action
+
+
+def _explain(running: list[Candidate], place: int, odds: list[float], said: list[Said]) -> None:
+    """Give the reason why a candidate was chosen."""
+    chosen, best = running[place], running[0]
+    if place:
+        if chosen.trial:
+            detail = "%s was down and is being tried, with propensity %.4g; the best is %s"
+            said.append(("probed", detail, (chosen.processor, odds[place], best.processor)))
+        else:
+            detail = "%s was drawn with propensity %.4g; the best is %s"
+            said.append(("explored", detail, (chosen.processor, odds[place], best.processor)))
+    elif best.best.order[0]:
+        detail = "an approval leaves nothing under these parameters; %s has %.4g"
+        said.append(("highest_approval", detail, (best.processor, best.best.probability)))
+    elif len(running) > 1 and running[1].best.value == best.best.value and running[1].best.order[0] == 0:
+        detail = "%s and %s are equal at %.1f minor units"
+        said.append(("static_order", detail, (best.processor, running[1].processor, best.best.value)))
+    else:
+        detail = "%s: %.1f minor units at approval %.4g"
+        said.append(("best_expected_value", detail, (best.processor, best.best.value, best.best.probability)))
+
+
+def _count(lineup: Lineup) -> int:
+    return len(lineup.out) + len(lineup.refused)
+
+
+def _ranking(lineup: Lineup, odds: list[float]) -> tuple[RankedProcessor, ...]:
+    ranked = [_entry(candidate, propensity) for candidate, propensity in zip(lineup.running, odds, strict=True)]
+    if lineup.out or lineup.refused:
+        last = [(candidate.index, _entry(candidate, 0.0)) for candidate in lineup.out]
+        last += [
+            (
+                index,
+                RankedProcessor(
+                    processor=processor,
+                    approval_probability=0.0,
+                    cost_minor=0,
+                    expected_value_minor=0.0,
+                    propensity=0.0,
+                    eligible=False,
+                    reasons=(code,),
+                ),
+            )
+            for index, processor, code in lineup.refused
+        ]
+        last.sort(key=_by_index)
+        ranked += [entry for _, entry in last]
     return tuple(ranked)
+
+
+def _entry(candidate: Candidate, propensity: float) -> RankedProcessor:
+    best = candidate.best
+    ways = candidate.ways
+    return RankedProcessor(
+        processor=candidate.processor,
+        approval_probability=best.probability,
+        cost_minor=round(best.cost),
+        expected_value_minor=best.value,
+        propensity=propensity,
+        eligible=not candidate.codes,
+        reasons=candidate.codes,
+        modes=()
+        if len(ways) == 1
+        else tuple(
+            [
+                Mode(
+                    authentication=one.way.label,
+                    credential=one.way.credential,
+                    approval_probability=one.probability,
+                    expected_value_minor=one.value,
+                )
+                for one in ways
+            ]
+        ),
+    )
+
+
+def _by_index(entry: tuple[int, RankedProcessor]) -> int:
+    return entry[0]

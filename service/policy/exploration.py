@@ -1,17 +1,24 @@
-"""Exploration: now and then a near equal candidate is drawn, so that history can judge it; the odds are written down.
+"""Exploration: now and then another candidate than the best is drawn; the odds are written down.
 
-This module must not know why one candidate is better than another.
+A candidate is drawn as often as it may well be the better one (probability matching, as in Thompson sampling), which is
+known in closed form: an answer's propensity is exact, and history can be judged by it. This module must not know why one
+candidate is better than another.
 """
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from math import erfc, hypot, sqrt
 from typing import Final
 
 BOUND: Final = 0.10
-"""How much worse than the best a candidate may be and still be drawn: ten points of approval probability, or what
-ten points are worth in margin. Exploration tells near equals apart; it does not send customers where they fail."""
+"""How much worse than the best a near equal may be: ten points of approval probability, or what ten points are worth in
+margin. Near equals are drawn now and then however sure their order is."""
+MOST_ON_TRIAL: Final = 0.5
+"""The most that all candidates on trial share."""
 
 _RANGE: Final = float(1 << 64)
+# Propensities are whole multiples of this: sums of so few of them are exact in binary, in whatever order.
+_GRAIN: Final = float(1 << 40)
 
 
 def draw_of(payment_id: str, attempt: int) -> float:
@@ -25,33 +32,87 @@ def draw_of(payment_id: str, attempt: int) -> float:
     return min(int.from_bytes(digest, "big") / _RANGE, 1.0 - 2.0**-53)
 
 
-def near(losses: Sequence[float], bound: float) -> list[int]:
-    """Return the places of candidates that lose at most `bound` against the best; the best is at place 0."""
-    return [place for place, loss in enumerate(losses) if loss <= bound]
+def shares(
+    losses: Sequence[float], doubts: Sequence[float], *, bound: float, floor: float, total: float
+) -> list[float]:
+    """Return with which probability each candidate is drawn; the best is at place 0 and has what the others leave.
 
+    With d what a candidate loses against the best and s the standard error of that difference, it is better with the
+    probability Phi(-d / s), if both errors are independent and normal: that is its share. Near equals (d at most `bound`)
+    have at least `floor`. All but the best have at most `total` together: what goes beyond the floors is scaled down.
 
-def propensities(count: int, drawable: Sequence[int], share: float) -> list[float]:
-    """Return the probability with which each of `count` ranked candidates is chosen.
+    Parameters
+    ----------
+    losses, doubts
+        Of every candidate, the best first: how much worse than the best, and the standard error of its worth.
 
-    With n drawable candidates and a share e of payments drawn: e / n each, and 1 - e more for the best, which is at
-    place 0. The rest is never chosen. They sum to 1.
+    Returns
+    -------
+    list of float
+        They sum to 1 exactly.
     """
+    count = len(losses)
     odds = [0.0] * count
-    if not count:
+    if count < 2 or total <= 0.0:
+        if count:
+            odds[0] = 1.0
         return odds
-    each = share / len(drawable)
-    for place in drawable:
-        odds[place] = each
-    odds[0] += 1.0 - share
+    own = doubts[0]
+    least = min(floor, total / (count - 1))
+    above = [0.0] * count
+    spare = total
+    for place in range(1, count):
+        loss = losses[place]
+        base = least if loss <= bound else 0.0
+        error = hypot(doubts[place], own)
+        better = 0.5 * erfc(loss / (error * _ROOT_2)) if error > 0.0 else 0.0
+        odds[place] = base
+        spare -= base
+        if better > base:
+            above[place] = better - base
+    wanted = sum(above)
+    ratio = 1.0 if wanted <= spare else max(spare, 0.0) / wanted
+    rest = 1.0
+    for place in range(1, count):
+        share = int((odds[place] + ratio * above[place]) * _GRAIN) / _GRAIN
+        odds[place] = share
+        rest -= share
+    odds[0] = rest
     return odds
 
 
-def pick(draw: float, drawable: Sequence[int], share: float) -> int:
-    """Return the chosen place: uniform over `drawable` for draws below `share`, the best otherwise.
+def on_trial(odds: list[float], count: int, share: float, total: float) -> list[float]:
+    """Return the odds with `count` candidates on trial behind them, `share` each.
 
-    >>> [pick(draw, [0, 2], 0.1) for draw in (0.04, 0.06, 0.5)]
-    [0, 2, 0]
+    What they get is taken from those that are drawn to be compared as long as all of these share more than what is left
+    of `total`, and from the best.
+
+    Returns
+    -------
+    list of float
+        They sum to 1 exactly.
     """
-    if draw >= share:
-        return 0
-    return drawable[min(int(draw / share * len(drawable)), len(drawable) - 1)]
+    each = int(min(share, MOST_ON_TRIAL / count) * _GRAIN) / _GRAIN
+    drawn = 1.0 - odds[0]
+    left = max(total - each * count, 0.0)
+    if drawn > left:
+        odds = [int(one * left / drawn * _GRAIN) / _GRAIN for one in odds]
+    others = odds[1:] + [each] * count
+    return [1.0 - sum(others), *others]
+
+
+def pick(draw: float, odds: Sequence[float]) -> int:
+    """Return the chosen place: each as often as its odds say, over draws that are spread evenly over [0, 1).
+
+    >>> [pick(draw, [0.9, 0.0, 0.1]) for draw in (0.04, 0.0999, 0.1, 0.99)]
+    [2, 2, 0, 0]
+    """
+    reached = 0.0
+    for place in range(1, len(odds)):
+        reached += odds[place]
+        if draw < reached:
+            return place
+    return 0
+
+
+_ROOT_2: Final = sqrt(2.0)

@@ -8,12 +8,18 @@ from datetime import datetime
 from typing import Literal
 
 from contracts.bundle import Manifest
+from contracts.inputs import Standing, Variant
 from contracts.payment import Payment, RetryRequest
+from service.ledger import Entry, Limit
 from service.policy.choice import Choice, Chooser
+from service.policy.constraints import compile_capabilities
 from service.policy.defaults import check
 from service.policy.fees import Fees
+from service.policy.lineup import Weigher
+from service.policy.modes import NONE, variants_of
 from service.policy.retry import Permit, Retrier, RetryChoice
 from service.policy.rules import Rules
+from service.policy.terms import Agreements
 
 
 class Policy:
@@ -43,44 +49,76 @@ class Policy:
         """
         parameters = manifest.policy
         check(parameters)
-        fees = Fees(manifest.processors)
+        fees = Fees(manifest.processors, rules.network, rules.countries("sca"))
+        agreements = Agreements(parameters, manifest.merchants)
+        weigher = Weigher(fees, compile_capabilities(manifest.capabilities, rules.network))
         return cls(
             policy_version=f"{parameters.version}+{rules.fingerprint}",
-            chooser=Chooser(parameters, fees, rules),
+            chooser=Chooser(parameters, fees, rules, agreements, weigher),
             retrier=Retrier(parameters, fees, rules),
         )
+
+    def variants(self, request: Payment, kind: Literal["auth", "routing", "retry"]) -> tuple[Variant, ...]:
+        """Return the ways of sending a payment that are worth an estimate, the one that was asked about first.
+
+        An authentication is another one when the question is `auth`, a customer is there, and none was made; the other
+        credential is when the request names both.
+        """
+        return variants_of(request, kind)
+
+    def attempt_limits(self, request: Payment, now: datetime) -> tuple[Limit, ...]:
+        """Return the limits on failed attempts in force for a payment's network, issuer's country and initiator.
+
+        They are as `service.ledger` counts them, with the payment's amount where only the same amount counts.
+        """
+        return self._chooser.limits(request, now)
 
     def choose(
         self,
         request: Payment,
         processors: tuple[str, ...],
-        approval: Sequence[float],
+        approval: Sequence[Sequence[float]],
         risk: float,
         *,
         kind: Literal["auth", "routing"],
         now: datetime,
         degraded: tuple[str, ...] = (),
+        variants: tuple[Variant, ...] = (NONE,),
+        standings: Sequence[Standing] = (),
+        ledger: Sequence[Entry] = (),
     ) -> Choice:
-        """Choose an action and a processor.
+        """Choose an action, a processor, and a way of sending.
 
-        Each candidate has an expected value, in minor units, with p its approval probability::
+        Every candidate is weighed in every way that may be used there. In minor units, with r the risk, p the approval
+        probability of that way after recent outcomes, m the margin and L the amount and the chargeback's fee::
 
-            value = p * (amount * margin_share - cost_approved)     what an approval leaves after fees
-                  - (1 - p) * cost_failed                           what a decline costs
-                  - p * risk * (amount + chargeback_fee)            an approved fraud loses the goods and a fee
+            value = p * (m - cost_approved - r * L) - (1 - p) * cost_failed            sent without an authentication
+            value = p * (m - cost_approved) - (1 - p) * cost_failed                    authenticated before
+            value = s * [p * (m - cost_approved) - (1 - p) * cost_failed] - fee        after a challenge
+            s     = (1 - r) * (1 - abandonment) + r * (1 - fraud_stopped)
 
-        The risk term hangs on p because a declined payment cannot be charged back. The highest value is best, ties go
-        by the static order of `processors`; where an approval leaves nothing, the higher approval probability is best
-        (`candidate.rank` says why).
+        The fraud term hangs on p because a declined payment cannot be charged back; after an authentication the issuer
+        bears it. s is who comes back from a challenge: an honest payer who does not earns nothing. The highest value is
+        best (`candidate.weigh` says what happens where an approval leaves nothing, and how ties go).
 
-        For `auth` the action follows risk: decline, review or challenge from the bundle's thresholds; a challenge
-        needs a customer and no 3DS before, else it is a review, or an approval. A best approval probability below the
-        minimum declines. A negative expected value does not: it is named as a reason. Margins are averages that know
-        neither the basket nor the customer's next ten years, may be left at zero, and would turn into a second fraud
-        rule that nobody set. For `routing` the payment is sent, so the action is always approve.
+        For `auth` the action is that of the best way: approve, or challenge where an authentication is worth more. Risk
+        thresholds stand above it: from `challenge_from` on only a challenge will do (a review, where no customer is
+        there or no candidate can), then a review, then a decline. A best approval probability below the minimum declines
+        too. A negative expected value does not: it is named as a reason. Margins are averages that know neither the
+        basket nor the customer's next ten years, may be left at zero, and would turn into a second fraud rule that
+        nobody set. For `routing` the payment is sent, so the action is always approve.
 
-        A share of payments is explored among near equals (`exploration.BOUND`), never when anything is degraded or
-        the payment is declined. Every candidate's propensity is in the ranking.
+        Where the law wants authentication and no exemption holds, a challenge is the only way of an `auth`; if no
+        candidate can, or the question is `routing`, the payment is sent as asked, and a reason says so. Attempts of the
+        card that networks limit decline either question when a limit is used up.
+
+        Candidates that cannot do what is asked, whose cap is reached, or that are down are ineligible. Those of the least
+        severe kind are used all the same when all are, so that no payment is lost for want of a processor; what makes
+        an attempt impossible (network or currency unsupported, no estimate) stays out.
+
+        The processor is drawn: candidates that may well be better (`exploration.shares`), and those that were down and
+        are tried again, each with its propensity in the ranking. They are not compared when anything is degraded, and
+        nothing is drawn when the payment is declined.
 
         Parameters
         ----------
@@ -89,8 +127,8 @@ class Policy:
         processors : tuple of str
             Candidates in the merchant's static order. Without one, the action still follows risk, and the reason
             `no_candidate` is given.
-        approval : sequence of float
-            Approval probability of each candidate.
+        approval : sequence of sequences of float
+            ``approval[v][i]`` for ``variants[v]`` and ``processors[i]``; floats, not numpy scalars (they are slow).
         risk : float
             Probability of a chargeback, 0 to 1.
         kind : {"auth", "routing"}
@@ -99,14 +137,31 @@ class Policy:
             Moment of the question, with an offset: rules are those of its UTC day.
         degraded : tuple of str
             What the estimates had to do without.
+        variants : tuple of Variant
+            As `variants` returns them.
+        standings : sequence of Standing
+            Of each candidate, or none.
+        ledger : sequence of Entry
+            Attempts of the card at the merchant; the one asked about is not counted.
 
         Raises
         ------
         ValueError
-            `approval` is not as long as `processors`, or `risk` is no probability: a fault of the caller. A single
-            approval that is no probability only makes its candidate ineligible.
+            `approval`, `variants`, `processors` and `standings` do not fit each other, or `risk` is no probability: a
+            fault of the caller. A single approval that is no probability only takes its way out.
         """
-        return self._chooser.choose(request, processors, approval, risk, kind=kind, now=now, degraded=degraded)
+        return self._chooser.choose(
+            request,
+            processors,
+            approval,
+            risk,
+            kind=kind,
+            now=now,
+            degraded=degraded,
+            variants=variants,
+            standings=standings,
+            ledger=ledger,
+        )
 
     def permit(self, request: RetryRequest, now: datetime) -> Permit:
         """Say what the rules of the day permit after a decline.

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from contracts.decision import BoundRule
+
 Confidence = Literal["P", "D", "V", "S"]
 """Kind of source: P network or regulator text, D vendor documentation, V vendor claim, S secondary."""
 
@@ -38,6 +40,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     enabled: bool = True
     default: bool = False
     note: str = ""
+
+    def bound(self) -> BoundRule:
+        """Return how an answer names this rule."""
+        return BoundRule(id=self.id, source=self.source)
 
 
 class DeclineRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +86,7 @@ class TreatmentRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class LimitRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """At most `limit` failed attempts in a rolling window."""
+    """At most `limit` failed attempts in a rolling window; with `same_amount`, attempts of the same amount alone count."""
 
     network: NetworkName
     limit: Annotated[int, msgspec.Meta(ge=1)]
@@ -88,6 +94,27 @@ class LimitRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
     region: str | None = None
     initiator: Literal["customer", "merchant"] | None = None
     resets_on_approval: bool = False
+    same_amount: bool = False
+
+
+class AuthenticationRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a payment must be authenticated, and which payments the duty does not reach.
+
+    `required` with both ends in the region; `one_leg_out` frees a payment with one end outside, `merchant_initiated` one
+    that its payer does not start.
+    """
+
+    region: str
+    ruling: Literal["required", "one_leg_out", "merchant_initiated"]
+
+
+class CounterRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """After how many low value payments, or how much in sum, the issuer asks for authentication again."""
+
+    region: str
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+    payments: Annotated[int, msgspec.Meta(ge=1)]
+    cumulated_minor: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class LowValueRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,8 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from contracts.decision import BoundRule
+from features.clock import SECOND
+from service.ledger import Limit as Counted
 from service.policy.errors import RuleError
 from service.policy.rule import (
     AdviceMapping,
@@ -17,12 +19,11 @@ from service.policy.rule import (
     DeclineClass,
     DeclineRule,
     LimitRule,
-    LowValueRule,
-    RiskAnalysisRule,
     Rule,
     Treated,
     TreatmentRule,
 )
+from service.policy.sca import Sca
 
 Initiator = Literal["customer", "merchant"]
 _ANY: Final = "*"
@@ -55,22 +56,20 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A reattempt limit as it is counted."""
+    """A reattempt limit, for whom it holds, and as a ledger counts it (`counted`, whatever the amount)."""
 
     limit: int
     window_seconds: int
     resets_on_approval: bool
+    same_amount: bool
     countries: frozenset[str] | None
     initiator: Initiator | None
+    counted: Counted
     bound: BoundRule
 
-
-class LowValue(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Below which amount, for issuers of which countries, a payment may go without authentication."""
-
-    below_minor: int
-    countries: frozenset[str]
-    bound: BoundRule
+    def of(self, amount_minor: int) -> Counted:
+        """Return the limit as a ledger counts it for an attempt of this amount."""
+        return self.counted._replace(amount_minor=amount_minor) if self.same_amount else self.counted
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -125,9 +124,7 @@ class RuleBook:
         if declines and untreated:
             raise RuleError(untreated[0], f"expected a treatment in force whenever {declines[0].id} is")
         self._limits = _limits((rule for rule in rules if isinstance(rule, LimitRule)), regions)
-        self._low_values = _low_values((rule for rule in rules if isinstance(rule, LowValueRule)), regions)
-        self.risk_analysis = tuple(rule for rule in rules if isinstance(rule, RiskAnalysisRule))
-        self.sca_countries = regions.get("sca", frozenset())
+        self.sca = Sca(rules, regions)
 
     def network(self, name: str) -> str:
         """Return the name under which rules know a network."""
@@ -186,9 +183,19 @@ class RuleBook:
         """Return the attempt limits of a network, in the order of their files."""
         return self._limits.get(network, ())
 
-    def low_value(self, currency: str) -> LowValue | None:
-        """Return the low value threshold of a currency."""
-        return self._low_values.get(currency)
+    def binding(self, network: str, country: str, initiator: Initiator) -> tuple[Limit, ...]:
+        """Return those limits of a network that hold for an issuer's country and an initiator."""
+        limits = self._limits.get(network)
+        if limits is None:
+            return ()
+        return tuple(
+            [
+                limit
+                for limit in limits
+                if (limit.initiator is None or limit.initiator == initiator)
+                and (limit.countries is None or country in limit.countries)
+            ]
+        )
 
     def _own_or_any(
         self, network: str, code: str | None, reason: str | None, country: str, initiator: Initiator
@@ -216,10 +223,6 @@ def _reading(main: Meaning, other: Meaning | None = None) -> Reading:
         cascade=main.cascade,
         rules=(main.bound,) if other is None else (main.bound, other.bound),
     )
-
-
-def _bound(rule: Rule) -> BoundRule:
-    return BoundRule(id=rule.id, source=rule.source)
 
 
 def _key(rule: DeclineRule) -> _Key:
@@ -250,7 +253,7 @@ def _compile(rules: Iterable[DeclineRule], regions: Mapping[str, frozenset[str]]
                     wait_seconds=rule.wait_seconds,
                     same_processor=rule.same_processor,
                     cascade=rule.cascade,
-                    bound=_bound(rule),
+                    bound=rule.bound(),
                 ),
             )
             for rule in group
@@ -276,7 +279,7 @@ def _treatments(rules: Iterable[TreatmentRule]) -> dict[tuple[DeclineClass, Init
             wait_seconds=rule.wait_seconds,
             within_seconds=rule.within_seconds,
             cascade=rule.cascade,
-            bound=_bound(rule),
+            bound=rule.bound(),
         )
     return table
 
@@ -288,21 +291,11 @@ def _limits(rules: Iterable[LimitRule], regions: Mapping[str, frozenset[str]]) -
             limit=rule.limit,
             window_seconds=rule.window_seconds,
             resets_on_approval=rule.resets_on_approval,
+            same_amount=rule.same_amount,
             countries=None if rule.region is None else regions[rule.region],
             initiator=rule.initiator,
-            bound=_bound(rule),
+            counted=Counted(rule.window_seconds * SECOND, rule.limit, None, rule.resets_on_approval),
+            bound=rule.bound(),
         )
         table[rule.network] = (*table.get(rule.network, ()), limit)
-    return table
-
-
-def _low_values(rules: Iterable[LowValueRule], regions: Mapping[str, frozenset[str]]) -> dict[str, LowValue]:
-    table: dict[str, LowValue] = {}
-    for rule in rules:
-        if rule.currency in table:
-            what = f"{table[rule.currency].bound.id} states a low value in {rule.currency} on the same days"
-            raise RuleError(rule.id, what)
-        table[rule.currency] = LowValue(
-            below_minor=rule.below_minor, countries=regions[rule.region], bound=_bound(rule)
-        )
     return table

@@ -17,6 +17,8 @@ import msgspec
 from service.policy.errors import RuleError
 from service.policy.rule import (
     AdviceMapping,
+    AuthenticationRule,
+    CounterRule,
     DeclineRule,
     LimitRule,
     LowValueRule,
@@ -30,12 +32,25 @@ from service.policy.rulebook import RuleBook
 
 FOLDER: Final = Path(__file__).parent / "rules"
 
-Entry = DeclineRule | TreatmentRule | LimitRule | LowValueRule | RiskAnalysisRule | Region | Network | AdviceMapping
+Entry = (
+    DeclineRule
+    | TreatmentRule
+    | LimitRule
+    | AuthenticationRule
+    | LowValueRule
+    | CounterRule
+    | RiskAnalysisRule
+    | Region
+    | Network
+    | AdviceMapping
+)
 _TABLES: Final[dict[str, type[Entry]]] = {
     "decline": DeclineRule,
     "treatment": TreatmentRule,
     "limit": LimitRule,
+    "authentication": AuthenticationRule,
     "low_value": LowValueRule,
+    "counter": CounterRule,
     "risk_analysis": RiskAnalysisRule,
     "region": Region,
     "network": Network,
@@ -124,6 +139,15 @@ class Rules:
             book = RuleBook(in_force, self._regions, self._aliases, self.of(AdviceMapping))
             self._books[epoch] = book
         return book
+
+    def network(self, name: str) -> str:
+        """Return the name under which rules know a network, whatever the day."""
+        lower = name.lower()
+        return self._aliases.get(lower, lower)
+
+    def countries(self, region: str) -> frozenset[str]:
+        """Return the countries of a region; none if there is no such region."""
+        return self._regions.get(region, frozenset())
 
     def of(self, kind: type[_E]) -> tuple[_E, ...]:
         """Return every entry of a kind, in the order of the files, whether it holds today or not."""

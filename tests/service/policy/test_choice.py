@@ -15,7 +15,7 @@ def codes(choice):
 def choose(compiled, payment, now):
     def ask(approval=(0.8, 0.9, 0.7), risk=0.01, processors=P, kind="auth", degraded=(), policy=None, **changes):
         return (policy or compiled()).choose(
-            payment(**changes), processors, approval, risk, kind=kind, now=now, degraded=degraded
+            payment(**changes), processors, [approval], risk, kind=kind, now=now, degraded=degraded
         )
 
     return ask

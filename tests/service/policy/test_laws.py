@@ -86,9 +86,9 @@ def test_a_choice_is_one_of_the_candidates_and_its_odds_are_right(
     processors, approval = asked
     policy = compiled(exploration=exploration, margin_share=margin, fees=fees)
     request = payment(payment_id=payment_id, amount_minor=amount, initiator=initiator)
-    choice = policy.choose(request, processors, approval, risk, kind=kind, now=now, degraded=degraded)
+    choice = policy.choose(request, processors, [approval], risk, kind=kind, now=now, degraded=degraded)
 
-    assert choice == policy.choose(request, processors, approval, risk, kind=kind, now=now, degraded=degraded)
+    assert choice == policy.choose(request, processors, [approval], risk, kind=kind, now=now, degraded=degraded)
     assert sorted(one.processor for one in choice.ranking) == sorted(processors)
     eligible = [one for one in choice.ranking if one.eligible]
     if eligible:
