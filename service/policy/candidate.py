@@ -3,6 +3,7 @@
 This module must not know risk thresholds or chance.
 """
 
+from collections.abc import Sequence
 from math import exp
 from typing import Final
 
@@ -15,6 +16,8 @@ from service.policy.modes import Way
 
 SLOW: Final = 3.0
 """From how many times its usual latency on a processor counts as slow."""
+NEUTRAL: Final = Standing()
+"""Of a processor about which nothing is known."""
 _MOST_SHIFT: Final = 50.0
 
 Weight = tuple[float, ...]
@@ -34,8 +37,6 @@ class Weighed(msgspec.Struct, gc=False):
         Expected, of a payment that takes this way.
     gain
         What an approval is worth more than a decline, times the share of payments that are sent at all.
-    worth
-        What an approval leaves.
     order
         The lower, the better: among ways and among candidates alike.
     """
@@ -46,7 +47,6 @@ class Weighed(msgspec.Struct, gc=False):
     cost: float
     value: float
     gain: float
-    worth: float
     order: Weight
 
 
@@ -58,7 +58,7 @@ class Candidate(msgspec.Struct, gc=False):
     index
         Its place in the static order.
     best, ways
-        The best way, and every way that was weighed.
+        The best way, and every way that was weighed, the best first.
     doubt
         Standard error of the log-odds of approval there.
     trial
@@ -81,8 +81,6 @@ class Scale(msgspec.Struct, gc=False):
 
     Attributes
     ----------
-    amount
-        Minor units.
     approved, failed
         What an approved attempt costs less what it saves of a promise, and what a failed one does.
     three_ds
@@ -95,7 +93,6 @@ class Scale(msgspec.Struct, gc=False):
         Whether it answers much slower than usual.
     """
 
-    amount: int
     approved: float
     failed: float
     three_ds: float
@@ -104,33 +101,24 @@ class Scale(msgspec.Struct, gc=False):
     slow: bool
 
 
-def scale(amount: int, fee: Fee, three_ds: int, standing: Standing | None, volume: Volume | None) -> Scale:
+def scale(amount: int, fee: Fee, three_ds: int, standing: Standing, volume: Volume | None) -> Scale:
     """Return what an attempt costs at a processor, and how far its estimates are to be trusted.
 
     Below a promised volume an approval saves `shortfall_share` of what it still counts towards the promise.
     """
     fixed, share, failed = fee
     approved = fixed + amount * share
-    if standing is None:
-        standing = _NEUTRAL
     if volume is not None:
         missing = volume.commit_minor - standing.month_minor
         if missing > 0.0:
             approved -= volume.shortfall_share * min(amount, missing)
     shift = standing.shift
-    return Scale(
-        amount,
-        approved,
-        failed,
-        three_ds,
-        exp(max(-_MOST_SHIFT, min(shift, _MOST_SHIFT))) if shift else 1.0,
-        1.0 - standing.excess,
-        standing.slowdown > SLOW,
-    )
+    odds = exp(max(-_MOST_SHIFT, min(shift, _MOST_SHIFT))) if shift else 1.0
+    return Scale(approved, failed, three_ds, odds, 1.0 - standing.excess, standing.slowdown > SLOW)
 
 
-def weigh(way: Way, index: int, estimate: float, at: Scale) -> Weighed:
-    """Weigh one way of sending through one processor.
+def weigh(ways: Sequence[Way], index: int, approval: Sequence[Sequence[float]], at: Scale) -> list[Weighed]:
+    """Weigh the ways of sending through one processor; the best comes first, the others as they came.
 
     With o the factor on the odds, e the excess of faults, s the share of payments that come back from a challenge, and
     q the fee of the authentication (s = 1 and q = 0 without one)::
@@ -145,20 +133,39 @@ def weigh(way: Way, index: int, estimate: float, at: Scale) -> Weighed:
     higher chance of an approval is best, then the lower cost. Of equals one that is not slow is best, then the static
     order. Slowness decides between equals alone: a processor so slow that it loses payments fails them, which is counted,
     and no source says what a second is worth.
+
+    Parameters
+    ----------
+    ways : sequence of Way
+        A way without an estimate (NaN, outside 0 to 1) is left out.
+    index : int
+        The processor's place.
+    approval : sequence of sequences of float
+        By variant and processor.
+    at : Scale
+        What holds at the processor.
     """
-    unbroken = estimate
-    odds = at.odds
-    if odds != 1.0:
-        unbroken = odds * estimate / (odds * estimate + 1.0 - estimate)
-    p = unbroken * at.working
-    sent = way.passing
-    cost = sent * (p * at.approved + (1.0 - p) * at.failed)
-    if way.challenge:
-        cost += at.three_ds
-    value = sent * p * way.earned - cost
-    worth = way.earned - at.approved
-    order: Weight = (0, -value, at.slow, index) if worth > 0.0 else (1, -sent * p, cost, at.slow, index)
-    return Weighed(way, p, unbroken, cost, value, sent * (worth + at.failed), worth, order)
-
-
-_NEUTRAL: Final = Standing()
+    approved, failed, odds, working, slow = at.approved, at.failed, at.odds, at.working, at.slow
+    weighed: list[Weighed] = []
+    for way in ways:
+        unbroken = approval[way.variant][index]
+        if not 0.0 <= unbroken <= 1.0:
+            continue
+        if odds != 1.0:
+            unbroken *= odds / (odds * unbroken + 1.0 - unbroken)
+        p = unbroken * working
+        worth = way.earned - approved
+        if way.challenge:
+            sent = way.passing
+            cost = sent * (p * approved + (1.0 - p) * failed) + at.three_ds
+        else:
+            sent = 1.0
+            cost = p * approved + (1.0 - p) * failed
+        value = sent * p * way.earned - cost
+        order: Weight = (0, -value, slow, index) if worth > 0.0 else (1, -sent * p, cost, slow, index)
+        one = Weighed(way, p, unbroken, cost, value, sent * (worth + failed), order)
+        if weighed and order < weighed[0].order:
+            weighed.insert(0, one)
+        else:
+            weighed.append(one)
+    return weighed

@@ -12,7 +12,7 @@ import msgspec
 from contracts.inputs import Standing
 from contracts.payment import Payment
 from contracts.terms import Volume
-from service.policy.candidate import Candidate, Weighed, scale, weigh
+from service.policy.candidate import NEUTRAL, Candidate, scale, weigh
 from service.policy.constraints import Able, severity
 from service.policy.exploration import BOUND, on_trial, shares
 from service.policy.fees import Fees
@@ -85,7 +85,7 @@ class Weigher:
                 lineup.refused.append((index, processor, "repeated"))
                 continue
             seen.add(processor)
-            standing = standings[index] if standings else None
+            standing = standings[index] if standings else NEUTRAL
             volume = volumes.get(processor) if volumes else None
             allowed, codes = ways.allowed, _objections(standing, volume)
             able = self._ables.get(processor)
@@ -95,16 +95,12 @@ class Weigher:
                 codes += code
             three_ds = self._fees.three_ds(processor) if challenged else 0
             at = scale(request.amount_minor, tariff.of(processor), three_ds, standing, volume)
-            weighed = [
-                weigh(way, index, estimate, at)
-                for way in allowed
-                if 0.0 <= (estimate := float(approval[way.variant][index])) <= 1.0
-            ]
+            weighed = weigh(allowed, index, approval, at)
             if not weighed:
                 lineup.refused.append((index, processor, "no_estimate"))
                 continue
-            doubt, trial = (0.0, False) if standing is None else (standing.doubt, standing.health == "half_open")
-            candidate = Candidate(index, processor, _best(weighed), weighed, doubt, trial, codes)
+            trial = standing.health == "half_open"
+            candidate = Candidate(index, processor, weighed[0], weighed, standing.doubt, trial, codes)
             (lineup.out if codes else lineup.running).append(candidate)
         if not lineup.running and lineup.out:
             lineup.running, lineup.out = _least_bad(lineup.out)
@@ -162,14 +158,12 @@ def odds_of(
     return on_trial(odds, on, trial_share, total) if on else odds
 
 
-def _objections(standing: Standing | None, volume: Volume | None) -> tuple[str, ...]:
+def _objections(standing: Standing, volume: Volume | None) -> tuple[str, ...]:
     """Return the codes of what was agreed, and of how the processor has been doing."""
-    down = standing is not None and standing.health == "down"
-    if volume is not None and volume.cap_minor is not None:
-        spent = 0.0 if standing is None else standing.month_minor
-        if spent >= volume.cap_minor:
-            return ("cap_reached", "down") if down else ("cap_reached",)
-    return ("down",) if down else ()
+    down = ("down",) if standing.health == "down" else ()
+    if volume is not None and volume.cap_minor is not None and standing.month_minor >= volume.cap_minor:
+        return ("cap_reached", *down)
+    return down
 
 
 def _usable(ways: Ways, able: Able) -> tuple[tuple[Way, ...], tuple[str, ...]]:
@@ -182,15 +176,6 @@ def _usable(ways: Ways, able: Able) -> tuple[tuple[Way, ...], tuple[str, ...]]:
     if able.three_ds or not all(way.secure for way in ways.allowed):
         return ways.allowed, ("token_unsupported",)
     return ways.asked, ("three_ds_unsupported",)
-
-
-def _best(weighed: list[Weighed]) -> Weighed:
-    """Return the best way; of equals the first."""
-    best = weighed[0]
-    for one in weighed:
-        if one.order < best.order:
-            best = one
-    return best
 
 
 def _least_bad(out: list[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
