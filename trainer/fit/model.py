@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from contracts.bundle import Evaluation, ModelEntry, ModelName
+from trainer.evaluate import off_policy
 from trainer.fit import (
     baselines,
     calibration,
@@ -20,7 +21,6 @@ from trainer.fit import (
     estimators,
     evaluation,
     export,
-    off_policy,
     priors,
     waits,
     what_if,

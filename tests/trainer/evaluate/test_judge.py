@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.fit.off_policy import CLIP, judge
+from trainer.evaluate.off_policy import default_clip, judge
 
 SHARES = np.array([0.1, 0.2, 0.7])
 RATES = np.array([0.9, 0.6, 0.5])
@@ -23,7 +23,7 @@ def test_the_value_of_a_policy_never_followed_as_a_whole_is_found() -> None:
     assert found.logged.value == pytest.approx(float(SHARES @ RATES), abs=0.02)
     assert found.gain.value == pytest.approx(found.value.value - found.logged.value)
     assert found.conclusive
-    assert found.reading == "routing by the model would have approved more than the logged routing"
+    assert found.reading == "the best would have approved more than whoever decided"
     assert found.matched == int((sent == 0).sum())
     # Equal weights: the effective size is the number of matched attempts.
     assert found.effective == pytest.approx(found.matched)
@@ -62,10 +62,10 @@ def test_its_interval_covers_the_truth_when_a_few_heavy_attempts_decide() -> Non
 
 def test_a_worse_policy_is_called_worse_and_an_equal_one_equal() -> None:
     approved, sent, propensity = logged(20_000, 1)
-    assert judge("the worst", approved, sent == 2, propensity).reading.endswith("less than the logged routing")
+    assert judge("the worst", approved, sent == 2, propensity).reading.endswith("less than whoever decided")
     everyone = np.ones(20_000)
     same = judge("as it was", approved, np.ones(20_000, dtype=bool), everyone)
-    assert same.reading == "no difference from the logged routing can be told"
+    assert same.reading == "no difference from whoever decided can be told"
     assert same.gain.value == pytest.approx(0.0)
 
 
@@ -95,7 +95,7 @@ def test_weights_are_clipped_and_it_is_said_how_many() -> None:
     chance = np.random.default_rng(4)
     propensity = np.where(np.arange(4_000) % 40 == 0, 0.004, 0.5)
     found = judge("any", chance.random(4_000) < 0.5, chance.random(4_000) < propensity, propensity)
-    assert found.clip == CLIP
+    assert found.clip == default_clip(4_000)
     # Of a hundred attempts drawn one time in 250, hardly any matched.
     assert found.clipped <= 5
     everywhere = judge("all", np.ones(4_000, dtype=bool), np.ones(4_000, dtype=bool), propensity)
