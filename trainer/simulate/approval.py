@@ -59,7 +59,7 @@ def first_attempt(world: "World", payments: Payments) -> tuple[Array, Array]:
     issuer = 1.0 - payments.funds.astype(np.float64)
     issuer *= 1.0 - payments.other
     issuer *= 1.0 - payments.limit
-    passing = world.processors.passing(payments.cell, world.calendar.bins(payments.at_us))
+    passing = world.processors.passing(payments.cell, world.calendar.bins(payments.at_us), payments.at_us)
     return issuer, passing
 
 
@@ -77,7 +77,7 @@ def next_attempt(world: "World", payments: Payments, declined: Declined, at_us: 
     issuer = np.where(declined.cause == FUNDS, issuer * _paid_since(world, payments, declined, at_us), issuer)
     issuer = np.where((declined.cause == AUTHENTICATION) & declined.authenticated, 0.7, issuer)
     issuer *= FADE[np.minimum(declined.attempt, len(FADE) - 1)]
-    passing = world.processors.passing(payments.cell, world.calendar.bins(at_us))
+    passing = world.processors.passing(payments.cell, world.calendar.bins(at_us), at_us)
     mine = np.flatnonzero(declined.cause >= FIRST_PROCESSOR_CAUSE)
     if len(mine):
         before = declined.passed[mine, None]
@@ -90,7 +90,8 @@ def next_attempt(world: "World", payments: Payments, declined: Declined, at_us: 
 
 def carry(world: "World", payments: Payments, declined: Declined, processor: Array, at_us: Array) -> Array:
     """Return ``Declined.passed`` after one more failure through `processor` at `at_us`."""
-    alone = world.processors.passing(payments.cell, world.calendar.bins(at_us))[np.arange(len(payments)), processor]
+    passing = world.processors.passing(payments.cell, world.calendar.bins(at_us), at_us)
+    alone = passing[np.arange(len(payments)), processor]
     return np.where(declined.cause >= FIRST_PROCESSOR_CAUSE, np.maximum(alone, declined.passed), alone)
 
 
@@ -105,5 +106,9 @@ def _paid_since(world: "World", payments: Payments, declined: Declined, at_us: A
     calendar = world.calendar
     payday = world.cards.payday[payments.card]
     after = (calendar.day_of_month[calendar.day(at_us)] - payday) % 31
-    days = np.maximum(declined.wait_s, 0.0) * 1_000_000 / DAY_US
-    return np.where((after < days) & (days > 0.2), 2.4, 0.85)
+    wait_us = np.maximum(declined.wait_s, 0.0) * 1_000_000
+    days = wait_us / DAY_US
+    paid = after < days
+    for common_us in calendar.common_paydays_us:
+        paid |= (at_us >= common_us) & (at_us - wait_us < common_us)
+    return np.where(paid & (days > 0.2), 2.4, 0.85)

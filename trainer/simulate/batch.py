@@ -4,6 +4,7 @@ A chunk is a time slice that holds an equal share of the payments; its draws are
 chunk's number decides what is in it. This module must not know how a payment is drawn.
 """
 
+import json
 import multiprocessing
 import shutil
 import sys
@@ -19,13 +20,17 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contracts.terms import FeeLine, FeeSchedule
 from trainer.simulate import tables
+from trainer.simulate.changes import Stretch
 from trainer.simulate.errors import SimulateError
-from trainer.simulate.facts import APPROVED, DAY_US, FEES, PROCESSORS
+from trainer.simulate.facts import APPROVED, DAY_US
 from trainer.simulate.payments import generate
+from trainer.simulate.scenarios import stage
 from trainer.simulate.shop import run
 from trainer.simulate.world import MARGIN_SHARE, World
 
@@ -34,13 +39,18 @@ MOST_PAYMENTS: Final = 10**tables.NUMBER_DIGITS
 FEES_FILE: Final = "fees.toml"
 PLAN_FILE: Final = "simulation.json"
 _OURS: Final = {"history", "truth", FEES_FILE, PLAN_FILE}
+STAGED: Final = 0.2
+"""Share of a history, at its end, over which a scenario plays."""
 _QUIET_SECONDS: Final = 2.0
 _COMPRESSION: Final = "snappy"
 _HASHED: Final = ["attempt", "latency_ms", "fraud_score", "device_trust_score", "propensity"]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to simulate; two runs with the same plan write the same rows."""
+    """What to simulate; two runs with the same plan write the same rows.
+
+    A scenario plays in the last fifth of the days, where the trainer judges what it has learnt from the others.
+    """
 
     payments: int
     days: int
@@ -48,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     merchants: int
     cards: int
+    scenario: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +97,8 @@ def simulate(plan: Plan, folder: Path, *, workers: int = 1, force: bool = False)
             if time.monotonic() - said > _QUIET_SECONDS:
                 said = time.monotonic()
                 _progress(plan.payments * done // parts, plan.payments, said - began)
-        (building / FEES_FILE).write_text(fees_toml())
+        world = world_of(plan)
+        (building / FEES_FILE).write_text(fees_toml(world, plan.days * DAY_US))
         (building / PLAN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
     return Summary(plan.payments, attempts, approved, time.monotonic() - began)
 
@@ -107,18 +119,63 @@ def read_plan(folder: Path) -> Plan:
 
 
 def world_of(plan: Plan) -> World:
-    """Build the world of a plan."""
-    return World.build(plan.seed, plan.merchants, plan.cards, plan.days, plan.start)
+    """Build the world of a plan, with its scenario.
+
+    Raises
+    ------
+    SimulateError
+        When there is no such scenario.
+    """
+    world = World.build(plan.seed, plan.merchants, plan.cards, plan.days, plan.start)
+    if plan.scenario is None:
+        return world
+    end = plan.days * DAY_US
+    return stage(world, plan.scenario, Stretch(int(end * (1.0 - STAGED)), end)).world
 
 
-def fees_toml() -> str:
-    """Return what the shop knows its processors charge, as TOML."""
+def fees(world: World, at_us: int) -> dict[str, FeeSchedule]:
+    """Return what the contracts of a world's processors say at a time, microseconds since the start of the world."""
+    tariffs = world.processors.tariffs
+    tariff = int(tariffs.at(np.array([at_us]))[0])
+    schedules = {}
+    for k, name in enumerate(world.processors.names):
+        fixed, failed = int(tariffs.fixed[tariff, k]), int(tariffs.failed[tariff, k])
+        (_, _, share), *special = tariffs.lines(tariff, k)
+        schedules[name] = FeeSchedule(
+            approved_fixed_minor=fixed,
+            approved_share=round(share, 6),
+            failed_fixed_minor=failed,
+            lines=tuple(
+                FeeLine(
+                    network=network,
+                    region=region,
+                    approved_fixed_minor=fixed,
+                    approved_share=round(share, 6),
+                    failed_fixed_minor=failed,
+                )
+                for network, region, share in special
+            ),
+        )
+    return schedules
+
+
+def fees_toml(world: World, at_us: int) -> str:
+    """Return the same as TOML, as ``trainer fit --fees`` reads it."""
     lines = ["# Minor units of the payment's currency, and a share of its amount."]
-    for name in PROCESSORS:
-        fixed, share, failed = FEES[name]
-        lines += [f"\n[processors.{name}]", f"approved_fixed_minor = {fixed}", f"approved_share = {share}"]
-        lines += [f"failed_fixed_minor = {failed}"]
+    for name, schedule in fees(world, at_us).items():
+        lines += [f"\n[processors.{name}]", *_assignments(schedule)]
+        for line in schedule.lines:
+            lines += [f"\n[[processors.{name}.lines]]", *_assignments(line)]
     return "\n".join(lines) + "\n"
+
+
+def _assignments(fee: FeeSchedule | FeeLine) -> list[str]:
+    values = msgspec.to_builtins(fee)
+    return [
+        f"{name} = {json.dumps(value)}"
+        for name, value in values.items()
+        if value is not None and name not in ("lines", "three_ds_minor")
+    ]
 
 
 def write_chunk(plan: Plan, chunk: int, parts: int, folder: Path) -> tuple[int, int]:

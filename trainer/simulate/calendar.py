@@ -21,7 +21,7 @@ _VOLUME: Final = np.array(
     )
 )
 _WEEKDAY: Final = np.array([1.0, 0.97, 0.98, 1.0, 1.08, 1.05, 0.92])
-_BINS_AN_HOUR: Final = 6
+BINS_AN_HOUR: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class Calendar:
         Attack that runs in a bin (-1: none) and the share of the traffic it takes.
     attack_merchant, attack_card, attack_cards
         By attack: the merchant, the first card and the number of cards used.
+    short
+        Log-odds added to declines for want of funds, by bin: how short everybody is of money, float32.
+    common_paydays_us
+        Moments at which every account is filled, beside each card's own payday.
     """
 
     start_us: int
@@ -54,6 +58,8 @@ class Calendar:
     attack_merchant: Array
     attack_card: Array
     attack_cards: Array
+    short: Array
+    common_paydays_us: tuple[int, ...] = ()
 
     @classmethod
     def build(cls, seed: int, start: datetime, days: int, merchants: Merchants, cards: Cards) -> "Calendar":
@@ -63,9 +69,7 @@ class Calendar:
         by_hour = merchants.weight[:, None] * _VOLUME[(hours[None, :] + offsets[:, None]) % 24]
         weekday = _WEEKDAY[(start.weekday() + np.arange(days)) % 7]
         curve = by_hour.sum(axis=0)
-        smooth = np.interp(
-            np.arange(BINS_A_DAY) / _BINS_AN_HOUR - 0.5, np.arange(-1, 25), curve[np.arange(-1, 25) % 24]
-        )
+        smooth = np.interp(np.arange(BINS_A_DAY) / BINS_AN_HOUR - 0.5, np.arange(-1, 25), curve[np.arange(-1, 25) % 24])
         volume = (weekday[:, None] * smooth[None, :]).ravel()
         merchant_at = np.stack([slots(by_hour[:, hour], MERCHANT_SLOTS) for hour in range(24)]).astype(np.int32)
         return cls(
@@ -75,6 +79,7 @@ class Calendar:
             np.array([(start + timedelta(days=day)).day - 1 for day in range(days)], dtype=np.int8),
             merchant_at,
             *_attacks(seed, days, merchants, cards),
+            np.zeros(days * BINS_A_DAY, dtype=np.float32),
         )
 
     def times(self, rng: np.random.Generator, count: int, start_us: int, end_us: int) -> Array:

@@ -28,11 +28,18 @@ APPROVED_HOME: Final = 0.887
 APPROVED_ABROAD: Final = 0.58
 
 
-def choose(world: "World", merchant: Array, key: Array) -> tuple[Array, Array]:
-    """Return the processor and its propensity by the logged policy: mostly a merchant's first preference."""
-    draw = uniform(key, 1, 0)
+def choose(world: "World", payments: Payments) -> tuple[Array, Array]:
+    """Return the processor and its propensity by the logged policy: mostly a merchant's first preference.
+
+    A processor that has joined takes the place of the one the merchant likes least.
+    """
+    draw = uniform(payments.key, 1, 0)
     position = np.searchsorted(np.cumsum(ORDER_SHARE)[:-1], draw, side="right")
-    return world.merchants.order[merchant, position], ORDER_SHARE[position]
+    processor = world.merchants.order[payments.merchant, position]
+    for late in np.flatnonzero(world.processors.joins_us):
+        joined = (position == len(ORDER_SHARE) - 1) & (payments.at_us >= world.processors.joins_us[late])
+        processor = np.where(joined, late, processor)
+    return processor, ORDER_SHARE[position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ def calibrate(world: "World") -> Fitted:
         A world with starting values.
     """
     pilot = generate(world, (0, 0), PILOT, 0, world.days * DAY_US)
-    processor, _ = choose(world, pilot.merchant, pilot.key)
+    processor, _ = choose(world, pilot)
     preferred = world.merchants.order[pilot.merchant, 0]
     rows = np.arange(PILOT)
     low, high = _SPREADS
@@ -84,7 +91,7 @@ def _scale(world: "World", pilot: Payments, preferred: Array, spread: float) -> 
     factor = 1.0
     at_bin = world.calendar.bins(pilot.at_us)
     for _ in range(3):
-        passing = world.processors.scaled(spread, factor).passing(pilot.cell, at_bin)
+        passing = world.processors.scaled(spread, factor).passing(pilot.cell, at_bin, pilot.at_us)
         factor *= LOST / float(1.0 - passing[np.arange(PILOT), preferred].mean())
     return factor, passing
 

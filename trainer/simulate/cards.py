@@ -31,6 +31,33 @@ _PREFIXES: Final = ("tok_", "cus_", "dev_")
 
 
 @dataclass(frozen=True, slots=True)
+class Reissue:
+    """Some cards go over to an issuer that nobody has seen before.
+
+    Attributes
+    ----------
+    at_us
+        From when on, microseconds since the start of the world.
+    card
+        Which cards, shape (cards,).
+    bin
+        Their new BIN, an index into ``Cards.bins``.
+    effect
+        Log-odds that the new issuer adds to its other declines.
+    """
+
+    at_us: int
+    card: Array
+    bin: int
+    effect: float
+
+    def holds(self, card: Array, at_us: Array) -> Array:
+        """Return for each card whether it has gone over by then."""
+        gone: Array = self.card[card] & (at_us >= self.at_us)
+        return gone
+
+
+@dataclass(frozen=True, slots=True)
 class Cards:
     """Cards sorted by country and BIN; arrays of shape (cards,) unless said otherwise.
 
@@ -56,6 +83,8 @@ class Cards:
         First card of each country, shape (countries + 1,).
     bins, bin_first
         The BINs, and the first card of each, shape (bins + 1,).
+    reissue
+        None when every card stays what it is.
     """
 
     country: Array
@@ -74,6 +103,21 @@ class Cards:
     country_first: Array
     bins: tuple[str, ...]
     bin_first: Array
+    reissue: Reissue | None = None
+
+    def bin_at(self, card: Array, at_us: Array) -> Array:
+        """Return the BIN of each card at a time, an index into `bins`."""
+        bins: Array = self.bin[card]
+        if self.reissue is not None:
+            bins[self.reissue.holds(card, at_us)] = self.reissue.bin
+        return bins
+
+    def effect_at(self, card: Array, at_us: Array) -> Array:
+        """Return the log-odds that each card adds to the issuer's other declines at a time, float32."""
+        effect: Array = self.effect[card]
+        if self.reissue is not None:
+            effect += np.float32(self.reissue.effect) * self.reissue.holds(card, at_us)
+        return effect
 
     @classmethod
     def build(cls, seed: int, count: int) -> "Cards":

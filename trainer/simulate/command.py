@@ -14,6 +14,7 @@ import msgspec
 
 from trainer.simulate import batch, live
 from trainer.simulate.errors import SimulateError
+from trainer.simulate.scenarios import SCENARIOS
 from trainer.simulate.world import START
 
 
@@ -29,6 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--merchants", type=int, default=200, help="default 200")
     parser.add_argument("--cards", type=int, default=50_000, help="default 50,000")
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes (default 2)")
+    parser.add_argument(
+        "--scenario",
+        choices=SCENARIOS,
+        metavar="NAME",
+        help=f"one of {', '.join(SCENARIOS)}, at the end of the history or live",
+    )
     parser.add_argument("--force", action="store_true", help="replace an earlier simulation in DIR")
     driving = parser.add_argument_group("live mode")
     driving.add_argument("--run", type=int, default=0, help="another number gives other payments (default 0)")
@@ -61,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> batch.Plan:
     if arguments.world is not None:
-        return batch.read_plan(arguments.world)
+        # What plays live plays after the history; what the history had at its end is over.
+        return msgspec.structs.replace(batch.read_plan(arguments.world), scenario=None)
     try:
         start = datetime.strptime(arguments.start, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
@@ -87,6 +95,7 @@ def _plan(arguments: argparse.Namespace) -> batch.Plan:
         seed=arguments.seed,
         merchants=arguments.merchants,
         cards=arguments.cards,
+        scenario=arguments.scenario if arguments.live is None else None,
     )
 
 
@@ -101,6 +110,7 @@ def _live(arguments: argparse.Namespace, plan: batch.Plan) -> int:
             per_day=arguments.per_day or plan.payments / plan.days,
             connections=arguments.connections,
             run=arguments.run,
+            scenario=arguments.scenario,
         )
     )
     if arguments.report is not None:

@@ -15,7 +15,6 @@ import aiohttp
 import msgspec
 
 from contracts.decision import Decision, RetryDecision
-from trainer.simulate.facts import PROCESSORS
 from trainer.simulate.gateway import Attempt, Gateway
 from trainer.simulate.policies import MOST_RETRIES
 
@@ -157,7 +156,7 @@ class Driver:
         self.degraded += bool(answer.degraded)
         if not answer.should_retry:
             return
-        processor = self._known(answer.processor) or PROCESSORS[attempts[-1].processor]
+        processor = self._known(answer.processor) or gateway.names[attempts[-1].processor]
         authenticate = answer.verdict == "authenticate"
         again = gateway.send_again(attempts[-1], processor, answer.wait_seconds or 0.0, authenticate=authenticate)
         heapq.heappush(self._planned, (again.at_us, again.row, attempts, again, answer.decision_id))
@@ -191,7 +190,7 @@ class Driver:
             raise _RefusedError from None
 
     def _known(self, processor: str | None) -> str | None:
-        if processor is not None and processor not in PROCESSORS:
+        if processor is not None and processor not in self._gateway.names:
             self.errors["unknown processor"] += 1
             return None
         return processor

@@ -25,7 +25,7 @@ FEES: Final[dict[str, tuple[int, float, int]]] = {
     "cobalt": (8, 0.0140, 2),
     "harbor": (11, 0.0130, 6),
 }
-"""What the shop knows: fixed minor units when approved, share when approved, fixed minor units when not."""
+"""Fixed minor units when approved, share when approved, fixed minor units when not; tariffs.py says what is added to it."""
 
 NETWORKS: Final = ("visa", "mastercard", "amex", "discover")
 VISA, MASTERCARD, AMEX, DISCOVER = range(4)
@@ -67,13 +67,13 @@ CAUSES: Final = (
     "expired",
     "data",
     "authentication",
+    "unavailable",
     "refused",
     "technical",
     "timeout",
 )
-NONE, FUNDS, LIMIT, HONOR, SUSPICION, LOST, CLOSED, EXPIRED, DATA, AUTHENTICATION, REFUSED, TECHNICAL, TIMED_OUT = (
-    range(13)
-)
+NONE, FUNDS, LIMIT, HONOR, SUSPICION, LOST, CLOSED, EXPIRED, DATA, AUTHENTICATION, UNAVAILABLE = range(11)
+REFUSED, TECHNICAL, TIMED_OUT = range(11, 14)
 FIRST_PROCESSOR_CAUSE: Final = REFUSED
 """Causes from here on lie with the processor; those before it lie with the issuer or the customer."""
 HARD: Final = np.isin(np.arange(len(CAUSES)), (LOST, CLOSED))
@@ -90,6 +90,7 @@ _GENERIC: Final[dict[int, tuple[_Choice, ...]]] = {
     EXPIRED: (("54", None, 1.0),),
     DATA: (("N7", None, 0.6), ("82", None, 0.4)),
     AUTHENTICATION: (("1A", None, 1.0),),
+    UNAVAILABLE: (("91", None, 0.85), ("96", None, 0.15)),
     REFUSED: (("05", None, 0.4), ("58", None, 0.2), ("03", None, 0.15), ("62", None, 0.15), ("93", None, 0.1)),
     TECHNICAL: (("91", None, 0.4), ("96", None, 0.3), ("06", None, 0.1), (None, None, 0.2)),
     TIMED_OUT: ((None, None, 1.0),),
@@ -169,6 +170,7 @@ RECOVERY: Final = np.array(
         [0.010, 0.020, 0.025, 0.03, 0.04, 0.05, 0.07],
         [0.050, 0.060, 0.05, 0.05, 0.05, 0.05, 0.05],
         [0.020, 0.020, 0.02, 0.03, 0.03, 0.03, 0.03],
+        [0.040, 0.050, 0.15, 0.45, 0.60, 0.60, 0.60],
         [0.58, 0.58, 0.58, 0.58, 0.57, 0.55, 0.54],
         [0.58, 0.58, 0.58, 0.58, 0.58, 0.58, 0.56],
         [0.58, 0.58, 0.58, 0.58, 0.58, 0.58, 0.56],

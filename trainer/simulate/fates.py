@@ -27,6 +27,7 @@ from trainer.simulate.facts import (
     TECHNICAL,
     TIMED_OUT,
     TIMEOUT,
+    UNAVAILABLE,
     Array,
 )
 from trainer.simulate.payments import Payments
@@ -40,14 +41,15 @@ FRIENDLY: Final = 0.0015
 _LATE: Final = 0.0008
 _TIMEOUT_MS: Final = 30_000
 _STEPS: Final = 4096
-_LATENCY_MEDIAN_MS: Final = np.array([420.0, 610.0, 350.0, 780.0, 520.0])
+_SAID_SO: Final = 0.8
+"""How often an issuer that is not available is named so by the code; else it looks like any other refusal."""
 
 
 def _latencies() -> Array:
-    """Latency quantiles by (processor, step): log-normal by way of a logistic."""
+    """Quantiles of a latency over its median by step: log-normal by way of a logistic."""
     p = (np.arange(_STEPS) + 0.5) / _STEPS
-    spread = np.exp(0.2 * np.log(p / (1 - p)))
-    return (_LATENCY_MEDIAN_MS[:, None] * spread).astype(np.int64)
+    spread: Array = np.exp(0.2 * np.log(p / (1 - p)))
+    return spread
 
 
 def _delays() -> Array:
@@ -120,7 +122,7 @@ def settle(
     approved = said_yes & (uniform(payments.key, attempt, 2) < passed)
     failed = np.flatnonzero(~approved)
     cause = np.zeros(len(approved), dtype=np.int8)
-    cause[failed] = _causes(world, payments, attempt, processor, at_us, before, said_yes, failed)
+    cause[failed] = _causes(world, payments, attempt, processor, passed, at_us, before, said_yes, failed)
     status = np.full(len(approved), APPROVED, dtype=np.int8)
     code = np.full(len(approved), facts.RESPONSE_CODES.index("00"), dtype=np.int8)
     advice = np.full(len(approved), -1, dtype=np.int8)
@@ -133,7 +135,8 @@ def settle(
     status[failed[(cause[failed] == TECHNICAL) & (code[failed] < 0)]] = ERROR
     status[timed_out] = TIMEOUT
     draw = uniform(payments.key, attempt, 5)
-    latency_ms = _LATENCY.reshape(-1)[processor * _STEPS + (draw * _STEPS).astype(np.int64)]
+    latency_ms = world.processors.latency(processor, at_us) * _LATENCY[(draw * _STEPS).astype(np.int64)]
+    latency_ms = np.minimum(latency_ms, _TIMEOUT_MS - 1).astype(np.int64)
     latency_ms[timed_out] = _TIMEOUT_MS
     settled_us = at_us + latency_ms * 1000
     late = np.flatnonzero(timed_out | (draw < _LATE))
@@ -150,6 +153,7 @@ def _causes(
     payments: Payments,
     attempt: int,
     processor: Array,
+    passed: Array,
     at_us: Array,
     before: Array,
     said_yes: Array,
@@ -167,15 +171,18 @@ def _causes(
     slot = np.clip((rest * CAUSE_SLOTS).astype(np.int64), 0, CAUSE_SLOTS - 1)
     cause = np.where(rest >= 0, facts.OTHER_CAUSES[context[failed], slot], cause)
     card = payments.card[failed]
+    added = world.incident(card, payments.at_us[failed])
+    gone = (point >= funds + limit) & (uniform(key, attempt, 17) < _SAID_SO * (1.0 - np.exp(-added)))
+    cause = np.where(gone, UNAVAILABLE, cause)
     blocked = (point >= funds + limit) & (payments.at_us[failed] >= world.cards.blocked_us[card])
     cause = np.where(blocked, world.cards.blocked_as[card], cause)
     earlier = before[failed]
     keeps = (earlier != NONE) & (earlier < FIRST_PROCESSOR_CAUSE)
     cause = np.where(keeps & (draw < 0.9), earlier, cause)
     cause = np.where((earlier != NONE) & ~(keeps & (draw < 0.9)), HONOR, cause)
-    down = world.processors.outage[world.calendar.bins(at_us[failed]), processor[failed]]
-    technical = np.where(down, 0.62, 0.2)
-    timed_out = technical + np.where(down, 0.36, 0.08)
+    down = world.processors.broken(processor[failed], world.calendar.bins(at_us[failed]), at_us[failed], passed[failed])
+    technical = 0.2 + 0.42 * down
+    timed_out = technical + 0.08 + 0.28 * down
     side = np.where(draw < technical, TECHNICAL, np.where(draw < timed_out, TIMED_OUT, REFUSED))
     return np.where(said_yes[failed], side, cause)
 

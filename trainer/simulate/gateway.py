@@ -15,7 +15,7 @@ from contracts.payment import AuthRequest, Decline, PreviousAttempt, RetryReques
 from trainer.simulate import facts, tables
 from trainer.simulate.approval import Declined, carry, first_attempt, next_attempt
 from trainer.simulate.draws import uniform
-from trainer.simulate.facts import APPROVED, NONE, PROCESSORS, Array
+from trainer.simulate.facts import APPROVED, NONE, STATUSES, TIMEOUT, Array
 from trainer.simulate.fates import Fate, settle
 from trainer.simulate.payments import Payments
 from trainer.simulate.policies import stepped_up
@@ -27,10 +27,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LEAVE_CHALLENGE: Final = 0.07
 _FRAUD_FAILS_CHALLENGE: Final = 0.8
 LONGEST_WAIT_S: Final = 864_000.0
+LOOKED_INTO: Final = "system_malfunction"
+"""What the gateway says of an attempt without an answer once it has found out that it did not go through."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt that the simulated network has answered; `at_us` counts from the start of the world."""
+    """An attempt that the simulated network has answered; times are microseconds since the start of the world.
+
+    `chance` is the true probability with which it was approved; `passed`, `cause` and `chance` are never shown.
+    """
 
     row: int
     number: int
@@ -44,6 +49,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     settled_us: int
     passed: float
     with_3ds: bool
+    chance: float
+
+    @property
+    def heard_us(self) -> int:
+        """When the gateway heard of it, or gave up waiting; what became of it is known at `settled_us`."""
+        return self.at_us + self.latency_ms * 1000
 
     @property
     def approved(self) -> bool:
@@ -65,6 +76,12 @@ class Gateway:
     def __init__(self, world: "World", payments: Payments, prefix: str = "live") -> None:
         self.world = world
         self.payments = payments
+        self.names = world.processors.names
+        self._index = {name: k for k, name in enumerate(self.names)}
+        self._merchant: list[int] = payments.merchant.tolist()
+        self._joins: list[int] = world.processors.joins_us.tolist()
+        joined = self.names[world.merchants.order.shape[1] :]
+        self._orders = [(*[self.names[k] for k in order], *joined) for order in world.merchants.order.tolist()]
         numbers = payments.number - payments.number[:1]
         self._ids: list[str] = tables.payment_ids(world.seed, numbers, prefix).to_pylist()
         self._columns = _columns(world, payments)
@@ -84,8 +101,14 @@ class Gateway:
 
     def first_preference(self, row: int) -> str:
         """Return the processor the shop would use on its own."""
-        preferred: str = self._columns["processors"][row][0]
-        return preferred
+        return self.candidates(row, int(self.payments.at_us[row]))[0]
+
+    def candidates(self, row: int, at_us: int) -> tuple[str, ...]:
+        """Return the processors that a payment can go through at a time, in the shop's order; who joined comes last."""
+        order = self._orders[self._merchant[row]]
+        while at_us < self._joins[len(order) - 1]:
+            order = order[:-1]
+        return order
 
     def leaves_challenge(self, row: int) -> bool:
         """Whether the payer does not come back from a 3DS challenge that the shop had not planned."""
@@ -93,15 +116,17 @@ class Gateway:
 
     def send(self, row: int, processor: str, *, challenge: bool = False) -> Attempt:
         """Return what becomes of the first attempt through `processor`, with 3DS when challenged."""
-        k = PROCESSORS.index(processor)
-        fates, passing = self._first[challenge]
+        k = self._index[processor]
+        fates, issuer, passing = self._first[challenge]
         payments = self._stepped if challenge else self.payments
+        passed = float(passing[row, k])
+        chance = float(issuer[row]) * passed
         at_us = int(payments.at_us[row])
-        return _attempt(row, 1, k, at_us, fates[k], row, float(passing[row, k]), bool(payments.with_3ds[row]))
+        return _attempt(row, 1, k, at_us, fates[k], row, passed, bool(payments.with_3ds[row]), chance)
 
     def send_again(self, before: Attempt, processor: str, wait_s: float, *, authenticate: bool = False) -> Attempt:
         """Return what becomes of the attempt after `before`, `wait_s` simulated seconds later."""
-        k = PROCESSORS.index(processor)
+        k = self._index[processor]
         rows = np.array([before.row])
         one = self.payments.take(rows)
         with_3ds = before.with_3ds or (authenticate and not bool(one.merchant_initiated[0]))
@@ -121,21 +146,38 @@ class Gateway:
         issuer, passing = next_attempt(self.world, one, declined, when)
         fate = settle(self.world, one, before.number + 1, where, issuer, passing[:, k], when, cause)
         passed = float(carry(self.world, one, declined, where, when)[0])
-        return _attempt(before.row, before.number + 1, k, at_us, fate, 0, passed, with_3ds)
+        chance = float(issuer[0] * passing[0, k])
+        return _attempt(before.row, before.number + 1, k, at_us, fate, 0, passed, with_3ds, chance)
 
     def outcome(self, attempt: Attempt, decision_id: str | None) -> Outcome:
-        """Return the report of an attempt."""
+        """Return the report of an attempt, once it is known what became of it."""
         return Outcome(
             payment_id=self._ids[attempt.row],
             attempt=attempt.number,
             decision_id=decision_id,
-            processor=PROCESSORS[attempt.processor],
-            status=facts.STATUSES[attempt.status],
+            processor=self.names[attempt.processor],
+            status=STATUSES[attempt.status],
             response_code=attempt.code,
             advice_code=attempt.advice,
             latency_ms=attempt.latency_ms,
-            occurred_at=self._moment(attempt.settled_us),
+            occurred_at=self.moment(attempt.settled_us),
         )
+
+    def reports(self, attempt: Attempt, decision_id: str | None) -> list[tuple[int, Outcome]]:
+        """Return what the gateway reports of an attempt and when: a timeout first where no answer came in time.
+
+        A timeout that turns out to have come to nothing is not reported again.
+        """
+        final = self.outcome(attempt, decision_id)
+        if attempt.settled_us == attempt.heard_us:
+            return [(attempt.settled_us, final)]
+        early = msgspec.structs.replace(
+            final, status="timeout", response_code=None, advice_code=None, occurred_at=self.moment(attempt.heard_us)
+        )
+        reports = [(attempt.heard_us, early)]
+        if attempt.status != TIMEOUT:
+            reports.append((attempt.settled_us, final))
+        return reports
 
     def retry_request(self, attempts: list[Attempt]) -> RetryRequest:
         """Return the question whether the last of `attempts` is worth another try."""
@@ -143,21 +185,22 @@ class Gateway:
         fields = self._fields(last.row)
         fields["attempt"] = last.number
         # The moment of the question: the gateway asks as soon as it knows of the decline.
-        fields["occurred_at"] = self._moment(last.settled_us)
+        fields["occurred_at"] = self.moment(last.settled_us)
+        fields["processors"] = self.candidates(last.row, last.settled_us)
         fields["uses_3ds"] = last.with_3ds
         decline = Decline(
-            processor=PROCESSORS[last.processor],
+            processor=self.names[last.processor],
             response_code=last.code,
             advice_code=last.advice,
-            decline_reason=None if last.code else facts.STATUSES[last.status],
-            declined_at=self._moment(last.settled_us),
+            decline_reason=None if last.code else LOOKED_INTO,
+            declined_at=self.moment(last.settled_us),
             latency_ms=last.latency_ms,
         )
         earlier = tuple(
             PreviousAttempt(
-                processor=PROCESSORS[attempt.processor],
-                status=facts.STATUSES[attempt.status],
-                occurred_at=self._moment(attempt.at_us),
+                processor=self.names[attempt.processor],
+                status=STATUSES[attempt.status],
+                occurred_at=self.moment(attempt.at_us),
                 response_code=attempt.code,
                 advice_code=attempt.advice,
             )
@@ -165,27 +208,30 @@ class Gateway:
         )
         return RetryRequest(**fields, decline=decline, previous_attempts=earlier)
 
-    def _answers(self, payments: Payments) -> tuple[list[Fate], Array]:
+    def moment(self, at_us: int) -> datetime:
+        """Return a time of the world as a moment."""
+        return _EPOCH + timedelta(microseconds=self.world.calendar.start_us + at_us)
+
+    def _answers(self, payments: Payments) -> tuple[list[Fate], Array, Array]:
         issuer, passing = first_attempt(self.world, payments)
         nothing = np.full(len(payments), NONE, dtype=np.int8)
         fates = [
             settle(self.world, payments, 1, np.full(len(payments), k), issuer, passing[:, k], payments.at_us, nothing)
-            for k in range(len(PROCESSORS))
+            for k in range(len(self.names))
         ]
-        return fates, passing
+        return fates, issuer, passing
 
     def _fields(self, row: int) -> dict[str, Any]:
         fields = {name: values[row] for name, values in self._columns.items()}
+        at_us = int(self.payments.at_us[row])
         fields["payment_id"] = self._ids[row]
-        fields["occurred_at"] = self._moment(int(self.payments.at_us[row]))
+        fields["occurred_at"] = self.moment(at_us)
+        fields["processors"] = self.candidates(row, at_us)
         return fields
-
-    def _moment(self, at_us: int) -> datetime:
-        return _EPOCH + timedelta(microseconds=self.world.calendar.start_us + at_us)
 
 
 def _attempt(
-    row: int, number: int, processor: int, at_us: int, fate: Fate, at: int, passed: float, with_3ds: bool
+    row: int, number: int, processor: int, at_us: int, fate: Fate, at: int, passed: float, with_3ds: bool, chance: float
 ) -> Attempt:
     code, advice = int(fate.code[at]), int(fate.advice[at])
     return Attempt(
@@ -201,6 +247,7 @@ def _attempt(
         settled_us=int(fate.settled_us[at]),
         passed=passed,
         with_3ds=with_3ds,
+        chance=chance,
     )
 
 
@@ -215,7 +262,6 @@ def _columns(world: "World", payments: Payments) -> dict[str, list[Any]]:
     def numbers(values: Array) -> list[float | None]:
         return [None if value != value else round(value, 3) for value in values.tolist()]
 
-    orders = [tuple(PROCESSORS[k] for k in order) for order in shops.order.tolist()]
     return {
         "merchant_id": names(merchant, shops.name),
         "merchant_segment": names(shops.segment[merchant], facts.SEGMENTS),
@@ -224,7 +270,7 @@ def _columns(world: "World", payments: Payments) -> dict[str, list[Any]]:
         "currency": names(facts.CURRENCY_OF[country], facts.CURRENCIES),
         "card_token": tables.fixed(cards.token[card]).to_pylist(),
         "customer_id": tables.fixed(holders.customer_id[payments.customer]).to_pylist(),
-        "card_bin": names(cards.bin[card], cards.bins),
+        "card_bin": names(cards.bin_at(card, payments.at_us), cards.bins),
         "card_network": names(payments.network, facts.NETWORKS),
         "card_funding": names(cards.funding[card], facts.FUNDINGS),
         "issuer_country": names(cards.country[card], facts.COUNTRIES),
@@ -238,5 +284,4 @@ def _columns(world: "World", payments: Payments) -> dict[str, list[Any]]:
         "ip_country": names(payments.ip_country, facts.COUNTRIES),
         "cvv_result": names(payments.cvv, facts.CVV_RESULTS),
         "avs_result": names(payments.avs, facts.AVS_RESULTS),
-        "processors": [orders[m] for m in merchant.tolist()],
     }

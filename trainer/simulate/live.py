@@ -12,12 +12,14 @@ import msgspec
 import numpy as np
 
 from trainer.simulate import policies
+from trainer.simulate.changes import Stretch
 from trainer.simulate.driver import Driver
 from trainer.simulate.errors import SimulateError, UnreachableError
 from trainer.simulate.facts import DAY_US
 from trainer.simulate.gateway import Attempt, Gateway
 from trainer.simulate.payments import generate
 from trainer.simulate.policies import PolicyResult, Sent
+from trainer.simulate.scenarios import stage
 from trainer.simulate.world import BEYOND_DAYS, MARGIN_SHARE
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ async def drive(
     per_day: float = _PER_DAY,
     connections: int = 64,
     run: int = 0,
+    scenario: str | None = None,
     margin_share: float = MARGIN_SHARE,
 ) -> LiveReport:
     """Drive `payments` payments at `rate` a second through the service at `url`, then compare the three policies.
@@ -103,6 +106,8 @@ async def drive(
         At most so many HTTP connections.
     run
         Number of the run: another number gives other payments with other ids.
+    scenario
+        One of ``scenarios.SCENARIOS`` that plays meanwhile.
     margin_share
         What an approved payment is worth, as a share of its amount.
 
@@ -111,14 +116,17 @@ async def drive(
     UnreachableError
         When nobody answers at `url`.
     SimulateError
-        When `payments` or `rate` is out of range.
+        When `payments` or `rate` is out of range, or there is no such scenario.
     """
     if not 1 <= payments <= MOST_LIVE or rate <= 0:
         msg = f"expected 1 to {MOST_LIVE:,} payments at a positive rate, got {payments:,} at {rate:g}/s"
         raise SimulateError(msg)
     days = min(payments / per_day, _LONGEST_DAYS)
     start_us = world.days * DAY_US
-    drawn = generate(world, (2, run), payments, start_us, start_us + max(int(days * DAY_US), 1), FIRST_NUMBER)
+    end_us = start_us + max(int(days * DAY_US), 1)
+    if scenario is not None:
+        world = stage(world, scenario, Stretch(start_us, end_us), run).world
+    drawn = generate(world, (2, run), payments, start_us, end_us, FIRST_NUMBER)
     gateway = Gateway(world, drawn, "live" if run == 0 else f"live{run}")
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=connections)
@@ -164,6 +172,7 @@ def _sent(attempts: list[Attempt]) -> Sent:
         np.array([attempt.row for attempt in attempts], dtype=np.int64),
         np.array([attempt.number for attempt in attempts], dtype=np.int64),
         np.array([attempt.processor for attempt in attempts], dtype=np.int64),
+        np.array([attempt.at_us for attempt in attempts], dtype=np.int64),
         np.array([attempt.approved for attempt in attempts], dtype=bool),
         np.array([attempt.with_3ds for attempt in attempts], dtype=bool),
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from trainer.simulate.world import World
 
 _REGULAR: Final = 0.5
+IP_ELSEWHERE: Final = (0.02, 0.45)
+"""How often a payment comes from any country's address instead of its card's, without and with fraud."""
 _AVS_BY_DRAW: Final = facts.slots(np.array([0.7, 0.08, 0.07, 0.07, 0.08]), 256).astype(np.int8)
 
 
@@ -213,7 +215,8 @@ def _amounts(
     spread = rng.standard_normal(len(merchant), dtype=np.float32)
     euros = np.exp(shops.amount_log[merchant] + shops.amount_spread[merchant] * spread)
     rows = np.flatnonzero(is_attack)
-    euros[rows] = 1.0 + 4.0 * rng.random(len(rows), dtype=np.float32)
+    # Of the draw that is there already: an attack must not change what comes after it in the stream.
+    euros[rows] = 1.0 + 4.0 * sigmoid(1.7 * spread[rows])
     np.clip(euros, 0.5, 20_000.0, out=euros)
     band = (euros >= BAND_EDGES[0]).astype(np.int8) + (euros >= BAND_EDGES[1])
     scale = facts.CURRENCY_SCALE[facts.CURRENCY_OF[country]]
@@ -234,9 +237,11 @@ def _scores(
 
 def _ip_country(rng: np.random.Generator, home: Array, is_fraud: Array, merchant_initiated: Array) -> Array:
     draw = rng.random(len(home), dtype=np.float32)
-    elsewhere = np.flatnonzero(draw < np.where(is_fraud, np.float32(0.45), np.float32(0.02)))
+    share = np.where(is_fraud, np.float32(IP_ELSEWHERE[1]), np.float32(IP_ELSEWHERE[0]))
+    elsewhere = np.flatnonzero(draw < share)
     seen: Array = home.copy()
-    seen[elsewhere] = rng.integers(0, len(facts.COUNTRIES), len(elsewhere))
+    drawn = draw[elsewhere] / share[elsewhere] * len(facts.COUNTRIES)
+    seen[elsewhere] = np.minimum(drawn, len(facts.COUNTRIES) - 1).astype(np.int8)
     seen[merchant_initiated] = -1
     return seen
 

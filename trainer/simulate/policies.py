@@ -58,8 +58,8 @@ class Sent:
 
     Attributes
     ----------
-    row, attempt, processor
-        Which payment, which attempt, where.
+    row, attempt, processor, at_us
+        Which payment, which attempt, where, and when (microseconds since the start of the world).
     approved, with_3ds
         What came back, and whether it was authenticated.
     """
@@ -67,6 +67,7 @@ class Sent:
     row: Array
     attempt: Array
     processor: Array
+    at_us: Array
     approved: Array
     with_3ds: Array
 
@@ -76,10 +77,10 @@ def score(world: "World", payments: Payments, sent: Sent, margin_share: float) -
     count = len(payments)
     row = sent.row
     tried = payments.take(row)
-    share = world.processors.charged_share[tried.network, tried.abroad.astype(np.int64), sent.processor]
-    gained = (margin_share - share) * tried.amount - world.processors.charged_fixed[sent.processor]
+    fixed, share, failed = world.processors.tariffs.of(sent.at_us, sent.processor, tried.network, tried.abroad)
+    gained = (margin_share - share) * tried.amount - fixed
     gained -= charged_back(tried.is_fraud, sent.with_3ds) * (tried.amount + CHARGEBACK_FEE_MINOR)
-    minor = np.where(sent.approved, gained, -world.processors.charged_failed[sent.processor])
+    minor = np.where(sent.approved, gained, -failed)
     minor = minor / CURRENCY_SCALE[CURRENCY_OF[tried.country]]
     approved = np.bincount(row[sent.approved], minlength=count) > 0
     at_first = np.bincount(row[sent.approved & (sent.attempt == 1)], minlength=count) > 0
@@ -118,13 +119,18 @@ def without(world: "World", payments: Payments) -> Sent:
     issuer, passing = next_attempt(world, again, declined, at_us)
     passed = passing[np.arange(len(failed)), second]
     retried = settle(world, again, 2, second, issuer, passed, at_us, declined.cause)
-    return _joined([(rows, 1, processor, fate, payments.with_3ds), (failed, 2, second, retried, again.with_3ds)])
+    return _joined(
+        [
+            (rows, 1, processor, payments.at_us, fate, payments.with_3ds),
+            (failed, 2, second, at_us, retried, again.with_3ds),
+        ]
+    )
 
 
 def oracle(world: "World", payments: Payments, margin_share: float) -> Sent:
     """The best processor by true expected margin, and further attempts when and where they are truly worth it."""
     issuer, passing = first_attempt(world, payments)
-    value = _value(world, payments, issuer[:, None] * passing, margin_share)
+    value = _value(world, payments, issuer[:, None] * passing, payments.at_us, margin_share)
     processor = value.argmax(axis=1)
     rows = np.flatnonzero(value.max(axis=1) > 0)
     tried = payments.take(rows)
@@ -132,8 +138,8 @@ def oracle(world: "World", payments: Payments, margin_share: float) -> Sent:
     passed = passing[rows, processor]
     nothing = np.full(len(rows), NONE, dtype=np.int8)
     fate = settle(world, tried, 1, processor, issuer[rows], passed, tried.at_us, nothing)
-    sent = [(rows, 1, processor, fate, tried.with_3ds)]
     at_us = tried.at_us
+    sent = [(rows, 1, processor, at_us, fate, tried.with_3ds)]
     for attempt in range(2, MOST_RETRIES + 2):
         failed = np.flatnonzero(fate.status != APPROVED)
         if not len(failed):
@@ -159,7 +165,7 @@ def oracle(world: "World", payments: Payments, margin_share: float) -> Sent:
         issuer, passing = next_attempt(world, tried, chosen, at_us)
         fate = settle(world, tried, attempt, processor, issuer, passing[np.arange(len(keep)), processor], at_us, before)
         passed = carry(world, tried, chosen, processor, at_us)
-        sent.append((rows, attempt, processor, fate, tried.with_3ds))
+        sent.append((rows, attempt, processor, at_us, fate, tried.with_3ds))
     return _joined(sent)
 
 
@@ -171,8 +177,10 @@ def stepped_up(payments: Payments) -> Payments:
     return replace(payments, with_3ds=payments.with_3ds | newly, other=other)
 
 
-def _value(world: "World", payments: Payments, approval: Array, margin_share: float) -> Array:
-    value = world.processors.value(approval, payments.amount, payments.network, payments.abroad, margin_share)
+def _value(world: "World", payments: Payments, approval: Array, at_us: Array, margin_share: float) -> Array:
+    value = world.processors.tariffs.value(
+        approval, payments.amount, payments.network, payments.abroad, at_us, margin_share
+    )
     at_risk = charged_back(payments.is_fraud, payments.with_3ds) * (payments.amount + CHARGEBACK_FEE_MINOR)
     worth: Array = value - approval * at_risk[:, None]
     return worth
@@ -185,8 +193,9 @@ def _best_wait(
     wait_s, processor, worth = np.zeros(count), np.zeros(count, dtype=np.int64), np.full(count, -np.inf)
     for wait in _ORACLE_WAITS_S:
         waiting = replace(declined, wait_s=np.full(count, wait))
-        issuer, passing = next_attempt(world, payments, waiting, ended + int(wait * 1e6))
-        value = _value(world, payments, issuer[:, None] * passing, margin_share)
+        at_us = ended + int(wait * 1e6)
+        issuer, passing = next_attempt(world, payments, waiting, at_us)
+        value = _value(world, payments, issuer[:, None] * passing, at_us, margin_share)
         better = value.max(axis=1) > worth
         wait_s[better] = wait
         processor[better] = value.argmax(axis=1)[better]
@@ -194,11 +203,12 @@ def _best_wait(
     return wait_s, processor, worth
 
 
-def _joined(waves: list[tuple[Array, int, Array, Fate, Array]]) -> Sent:
+def _joined(waves: list[tuple[Array, int, Array, Array, Fate, Array]]) -> Sent:
     return Sent(
         np.concatenate([rows for rows, *_ in waves]),
         np.concatenate([np.full(len(rows), attempt) for rows, attempt, *_ in waves]),
         np.concatenate([processor for _, _, processor, *_ in waves]),
+        np.concatenate([at_us for _, _, _, at_us, *_ in waves]),
         np.concatenate([fate.status == APPROVED for *_, fate, _ in waves]),
         np.concatenate([with_3ds for *_, with_3ds in waves]),
     )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from trainer.simulate.facts import BINS_A_DAY, MINUTE_US, Array
-from trainer.simulate.issuers import ISSUERS
 
 if TYPE_CHECKING:
     from trainer.simulate.world import World
@@ -53,13 +52,13 @@ def refusals(
     day = world.calendar.day_of_month[world.calendar.day(at_us)]
     funds = cards.funds[card] + _SINCE_PAYDAY[day - cards.payday[card] + 31]
     funds += _BAND_FUNDS[band] + np.float32(_FUNDS) + np.float32(0.55 * NIGHT_EFFECT) * night
-    other = cards.effect[card] + world.merchants.effect[merchant] + _BAND_OTHER[band]
+    funds += world.calendar.short[world.calendar.bins(at_us)]
+    other = cards.effect_at(card, at_us) + world.merchants.effect[merchant] + _BAND_OTHER[band]
     other += np.where(abroad, np.float32(world.abroad), np.float32(world.home))
     other += np.float32(NIGHT_EFFECT) * night + np.float32(0.45) * risk
     other -= np.float32(0.3) * token + np.float32(0.15) * with_3ds
     other += np.float32(0.2) * merchant_initiated + np.float32(1.5) * is_fraud
-    hour = world.calendar.bins(at_us) // 6
-    other += world.incidents.reshape(-1)[hour * ISSUERS + cards.issuer[card]]
+    other += world.incident(card, at_us)
     limit = np.where(_recent(card, at_us), np.float32(0.12), np.float32(0.002))
     refused = sigmoid(other)
     refused[at_us >= cards.blocked_us[card]] = BLOCKED

@@ -75,11 +75,11 @@ def _first(world: "World", payments: Payments, margin_share: float) -> tuple[Att
     count = len(payments)
     rows = np.arange(count)
     issuer, passing = first_attempt(world, payments)
-    processor, propensity = choose(world, payments.merchant, payments.key)
+    processor, propensity = choose(world, payments)
     passed = passing[rows, processor]
     fate = settle(world, payments, 1, processor, issuer, passed, payments.at_us, np.full(count, NONE, dtype=np.int8))
     approval = np.multiply(passing, issuer[:, None], out=passing)
-    best = _best(world, payments, approval, margin_share)
+    best = _best(world, payments, approval, payments.at_us, margin_share)
     attempt = np.ones(count, dtype=np.int64)
     wave = Attempts(
         rows, attempt, payments.at_us, processor, propensity, payments.with_3ds, approval.astype(np.float32), best, fate
@@ -123,14 +123,16 @@ def _next(
     now_passed = passing[np.arange(len(rows)), processor]
     fate = settle(world, payments, number, processor, issuer, now_passed, at_us, cause)
     approval = passing * issuer[:, None]
-    best = _best(world, payments, approval, margin_share)
+    best = _best(world, payments, approval, at_us, margin_share)
     attempt = np.full(len(rows), number, dtype=np.int64)
     wave = Attempts(row, attempt, at_us, processor, propensity, with_3ds, approval.astype(np.float32), best, fate)
     return wave, carry(world, payments, declined, processor, at_us)
 
 
-def _best(world: "World", payments: Payments, approval: Array, margin_share: float) -> Array:
-    value = world.processors.value(approval, payments.amount, payments.network, payments.abroad, margin_share)
+def _best(world: "World", payments: Payments, approval: Array, at_us: Array, margin_share: float) -> Array:
+    value = world.processors.tariffs.value(
+        approval, payments.amount, payments.network, payments.abroad, at_us, margin_share
+    )
     best: Array = value.argmax(axis=1)
     return best
 

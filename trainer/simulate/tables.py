@@ -49,7 +49,7 @@ def history(world: "World", payments: Payments, attempts: Attempts) -> pa.Table:
         "currency": chosen(facts.CURRENCY_OF[country], facts.CURRENCIES),
         "card_token": fixed(cards.token[card]),
         "customer_id": fixed(holders.customer_id[payments.customer[row]]),
-        "card_bin": chosen(cards.bin[card], cards.bins),
+        "card_bin": chosen(cards.bin_at(card, payments.at_us[row]), cards.bins),
         "card_network": chosen(payments.network[row], facts.NETWORKS),
         "card_funding": chosen(cards.funding[card], facts.FUNDINGS),
         "issuer_country": chosen(cards.country[card], facts.COUNTRIES),
@@ -63,7 +63,7 @@ def history(world: "World", payments: Payments, attempts: Attempts) -> pa.Table:
         "ip_country": chosen(payments.ip_country[row], facts.COUNTRIES, absent=True),
         "cvv_result": chosen(payments.cvv[row], facts.CVV_RESULTS, absent=True),
         "avs_result": chosen(payments.avs[row], facts.AVS_RESULTS, absent=True),
-        "processor": chosen(attempts.processor, facts.PROCESSORS),
+        "processor": chosen(attempts.processor, world.processors.names),
         "status": chosen(fate.status, facts.STATUSES),
         "response_code": chosen(fate.code, facts.RESPONSE_CODES, absent=True),
         "advice_code": chosen(fate.advice, facts.ADVICE_CODES, absent=True),
@@ -82,11 +82,11 @@ def truth(world: "World", payments: Payments, attempts: Attempts) -> pa.Table:
         "payment_id": payment_ids(world.seed, payments.number[row]),
         "attempt": pa.array(attempts.attempt),
     }
-    for k, name in enumerate(facts.PROCESSORS):
+    for k, name in enumerate(world.processors.names):
         columns[f"p_{name}"] = pa.array(np.ascontiguousarray(attempts.approval[:, k]))
     columns["cause"] = chosen(attempts.fate.cause, facts.CAUSES)
     columns["is_fraud"] = pa.array(payments.is_fraud[row])
-    columns["best_processor"] = chosen(attempts.best, facts.PROCESSORS)
+    columns["best_processor"] = chosen(attempts.best, world.processors.names)
     return pa.table(columns)
 
 

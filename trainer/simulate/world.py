@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from trainer.simulate.calendar import Calendar
+from trainer.simulate.calendar import BINS_AN_HOUR, Calendar
 from trainer.simulate.calibration import calibrate
 from trainer.simulate.cards import Cards
 from trainer.simulate.facts import Array
 from trainer.simulate.holders import Holders
-from trainer.simulate.issuers import incidents
+from trainer.simulate.issuers import ISSUERS, incidents
 from trainer.simulate.merchants import Merchants
 from trainer.simulate.processors import Processors
 
@@ -51,6 +51,12 @@ class World:
     incidents: Array
     home: float
     abroad: float
+
+    def incident(self, card: Array, at_us: Array) -> Array:
+        """Return the log-odds of refusal that each card's issuer adds at a time, float32 (n,)."""
+        hour = self.calendar.bins(at_us) // BINS_AN_HOUR
+        added: Array = self.incidents.reshape(-1)[hour * ISSUERS + self.cards.issuer[card]]
+        return added
 
     @classmethod
     def build(

@@ -112,7 +112,7 @@ def test_no_identifier_looks_like_a_card_number(folder: Path) -> None:
 def test_every_field_of_the_history_makes_a_valid_request(folder: Path) -> None:
     from contracts.payment import AuthRequest
 
-    names = [name for name in AuthRequest.__struct_fields__ if name != "processors"]
+    names = [name for name in AuthRequest.__struct_fields__ if name not in ("processors", "credentials")]
     rows = pl.read_parquet(folder / "history" / "part-000000.parquet").head(500).select(names)
     for row in rows.iter_rows(named=True):
         msgspec.convert({name: value for name, value in row.items() if value is not None}, AuthRequest)
