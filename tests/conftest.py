@@ -1,5 +1,6 @@
 """What every room's tests may use."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ import pytest
 import redis
 
 from tests.servers import RedisCluster, RedisServer, Watched
+
+# Read when scikit-learn and XGBoost are first imported. On the few rows of a test their threads wait for each other, and on
+# a machine that does something else too for far longer: the fits take half the time with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

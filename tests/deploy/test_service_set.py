@@ -6,7 +6,6 @@ This is the proof that the service needs its pinned set alone. It installs some 
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import msgspec
 import pytest
 
 from tests.deploy.dockerfile import ROOT, Stage, copy_into, stages
+from tests.servers import free_port
 
 BATCH_ONLY = (
     "polars", "pandas", "sklearn", "xgboost", "pyarrow", "duckdb", "deltalake", "matplotlib", "scipy",
@@ -113,9 +113,7 @@ def test_service_runs_on_its_pinned_set_alone(image: Image, bundle_shelf: Path) 
     assert image.run([python, "-c", probe], cwd=app).split() == []
     assert not (app / "trainer").exists()
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = image.environment(port)
     shelf = Path(environment["POINTSMAN_BUNDLES"])
     shelf.parent.mkdir(parents=True)

@@ -32,13 +32,13 @@ def busy() -> dict[int, tuple[list[Row], Matrix]]:
     return {seed: (rows, offline(rows)) for seed, rows in streams.items()}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=25, deadline=None, suppress_health_check=SLOW)
 @given(st.lists(attempts(), min_size=1, max_size=16), st.integers(0, 9))
 def test_the_state_served_online_equals_the_plan_over_history(rows: list[Row], seed: int) -> None:
     assert differences(online(rows, seed), offline(rows)) == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 @given(st.lists(attempts(), min_size=1, max_size=10), st.integers(0, 9))
 def test_what_arrives_weeks_late_and_twice_ends_in_the_same_vector(rows: list[Row], seed: int) -> None:
     assert differences(online_from_nothing(rows, seed), offline(rows)) == []
@@ -66,7 +66,7 @@ def naive(rows: list[Row], asked: list[int], matrix: Matrix) -> Matrix:
     return result
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 @given(st.lists(attempts(), min_size=1, max_size=12))
 def test_the_plan_equals_the_naive_definition(rows: list[Row]) -> None:
     matrix = offline(rows)

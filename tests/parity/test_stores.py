@@ -32,13 +32,13 @@ def replayed(url: str, rows: list[Row], seed: int) -> Matrix:
     return asyncio.run(live())
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=12, deadline=None, suppress_health_check=SLOW)
 @given(st.lists(attempts(), min_size=1, max_size=12), st.integers(0, 9))
 def test_memory_serves_what_the_plan_computes(rows: list[Row], seed: int) -> None:
     assert differences(replayed("memory://", rows, seed), offline(rows)) == []
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=6, deadline=None, suppress_health_check=SLOW)
 @given(rows=st.lists(attempts(), min_size=1, max_size=8), seed=st.integers(0, 9))
 def test_redis_serves_what_the_plan_computes(redis_url: str, rows: list[Row], seed: int) -> None:
     assert differences(replayed(redis_url, rows, seed), offline(rows)) == []
