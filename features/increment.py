@@ -32,7 +32,8 @@ CODES: Final[dict[str, int]] = {
 class Increment(NamedTuple):
     """One event, known at `at` microseconds.
 
-    `deltas` holds a whole number for each of `features.layout.MEASURES`; `code` is one of `CODES` for a result, else 0.
+    `deltas` holds a whole number for each of `features.layout.MEASURES`; `code` is one of `CODES` for a result, else 0. An
+    event that takes an earlier one back (`taken_back`) has its deltas and its code with the sign turned.
     """
 
     at: int
@@ -94,6 +95,15 @@ _CHARGEBACK: Final = deltas(chargebacks=1)
 def chargeback_increment(at: int) -> Increment:
     """Return what a chargeback adds when it is reported."""
     return Increment(at, _CHARGEBACK)
+
+
+def taken_back(increment: Increment) -> Increment:
+    """Return what takes an event back that turned out otherwise, such as a timeout whose approval is reported later.
+
+    >>> taken_back(result_increment(5, "timeout"))
+    Increment(at=5, deltas=(0, 0, -1, 0, 0, -1, 0, 0, 0, 0, 0), code=-6)
+    """
+    return Increment(increment.at, tuple([-delta for delta in increment.deltas]), -increment.code)
 
 
 def member(value: str | None) -> int | None:

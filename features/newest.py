@@ -54,13 +54,13 @@ def add_to_newest(layout: Layout, blob: bytes, increment: Increment, member: int
 
 
 def _count(head: list[float], layout: Layout, deltas: tuple[int, ...]) -> bool:
-    """Add an event to the sums; return False when there is nothing to add, or a word would run over."""
+    """Add an event to the sums; return False when there is nothing to add, something to take back, or a word would run over."""
     counted = False
     for name, place in layout.place.items():
         delta = deltas[INDEX[name]]
         if delta:
             total = head[place] + delta
-            if total >= WORD:
+            if delta < 0 or total >= WORD:
                 return False
             head[place] = total
             counted = True

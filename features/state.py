@@ -22,6 +22,8 @@ _NONE: Final = (0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
 _APPROVED: Final = CODES["approved"]
 _TECHNICAL: Final = CODES["technical"]
 _DECLINED: Final = INDEX["declined"]
+_SPECK: Final = 1e-9
+"""What no sum of results is as small as: the last one counts 1, one of a horizon ago 1e-6."""
 
 Row = tuple[int, ...]
 
@@ -201,6 +203,10 @@ def add(layout: Layout, blob: bytes | None, increment: Increment, member: int | 
     Events may come in any order: the result depends only on their set (decayed sums: but for rounding). One that the layout
     does not take changes nothing.
 
+    One that takes an earlier event back (`features.increment.taken_back`) comes after it and has its time. Every window and the
+    decayed sums are then as if neither had been; what was last (attempt, result, approval, its code), the values seen and
+    the declines in a row stay as the earlier one left them. Where the earlier one never came, nothing is taken.
+
     Parameters
     ----------
     layout, blob
@@ -217,6 +223,9 @@ def add(layout: Layout, blob: bytes | None, increment: Increment, member: int | 
         return view.packed()
     tile = increment.at // layout.hop
     words = layout.packed(increment.deltas)
+    if min(increment.deltas) < 0:
+        _take_back(view, increment, tile, words)
+        return view.packed()
     _add_row(view, tile, words)
     view.sums = _plus(layout, view.sums, words)
     if increment.is_attempt:
@@ -267,6 +276,35 @@ def _kept(layout: Layout, tiles: list[int]) -> list[int]:
                 kept.add(position)
                 before = hop
     return sorted(kept)
+
+
+def _take_back(view: View, increment: Increment, tile: int, words: Row) -> None:
+    """Subtract an event from the tile in which it came, if that holds it: a count below nothing would be four billion."""
+    layout, tiles, rows = view.layout, view.tiles, view.rows
+    later = bisect_right(tiles, tile)
+    # The first tile of a hop may stand for the others of it, but for the newest.
+    if later == len(tiles) and tile != view.newest:
+        return
+    before = rows[later - 1] if later else (0,) * layout.words
+    after = rows[later] if later < len(rows) else view.sums
+    for name, place in layout.place.items():
+        if name != "amount_minor" and (after[place] - before[place]) % WORD < -increment.deltas[INDEX[name]]:
+            return
+    view.replace(tiles, rows[:later] + [_plus(layout, row, words) for row in rows[later:]])
+    view.sums = _plus(layout, view.sums, words)
+    if increment.code and increment.at <= view.last_result:
+        weight = 2.0 ** (-(view.last_result - increment.at) / layout.half_life)
+        results, approved, technical = view.decayed
+        approved = _less(approved, weight if increment.code == -_APPROVED else 0.0)
+        technical = _less(technical, weight if increment.code == -_TECHNICAL else 0.0)
+        # What rounding leaves must not make a part greater than the whole.
+        view.decayed = (max(_less(results, weight), approved + technical), approved, technical)
+
+
+def _less(total: float, weight: float) -> float:
+    """Return a decayed sum less a weight; what rounding leaves of nothing is nothing."""
+    left = total - weight
+    return left if left > _SPECK else 0.0
 
 
 def _remember_attempt(view: View, increment: Increment, tile: int, member: int | None) -> None:

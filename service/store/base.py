@@ -265,7 +265,7 @@ def clustered(kind: str, key: str) -> str:
     The tag in braces chooses the slot, so that a state and its marks share one whatever characters a key has.
 
     >>> clustered("card", "tok_1"), clustered(LEDGER, "visa:c:3:m_1tok_1")
-    ('pm:s:{d4b45da6}:card:tok_1', 'pm:l:{abfd1fd0}:visa:c:3:m_1tok_1')
+    ('pm:s:{e1475c08}:card:tok_1', 'pm:l:{abfd1fd0}:visa:c:3:m_1tok_1')
     """
     if kind in LAYOUTS:
         return f"{STATE}{{{_tag(kind, key)}}}:{kind}:{key}"

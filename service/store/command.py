@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis.crc import key_slot
 
 from features.clock import SECOND
-from features.layout import AMOUNT, INDEX, LAYOUTS, MOST_ROWS, Layout
+from features.layout import AMOUNT, ATTEMPTS, INDEX, LAYOUTS, MOST_ROWS, Layout
 from service.ledger import ENTRY, KEPT_US, MOST, RESERVED, VERSION, Entry, Limit
 from service.ledger import TTL_SECONDS as LEDGER_SECONDS
 from service.standing import MEASURES, SCALES, Note, month_of
@@ -48,9 +48,9 @@ SCRIPT: Final = b"".join(
 SHA: Final = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 _KIND: Final = struct.Struct("<6sBIHHBBBddB")
 _RING: Final = struct.Struct("<IH")
-_EVENT: Final = struct.Struct("<dBBIQ")
+_EVENT: Final = struct.Struct("<dbBIQ")
 _WORD: Final = struct.Struct("<BI")
-_ATTEMPT, _DECLINED, _MEMBER = 1, 2, 4
+_ATTEMPT, _DECLINED, _MEMBER, _TAKEN_BACK = 1, 2, 4, 8
 _PLAN: Final = struct.Struct("<BHH")
 _HAS_ANSWER, _HAS_LEDGER, _HAS_MARK, _IS_ONCE = 1, 2, 4, 8
 _ANSWERED, _REFUSED = 2, 3
@@ -95,15 +95,24 @@ def _words(kind: str, deltas: tuple[int, ...]) -> bytes:
     return bytes([len(moved)]) + b"".join(_WORD.pack(*each) for each in moved)
 
 
+@lru_cache(maxsize=4096)
+def _flags(deltas: tuple[int, ...]) -> int:
+    """Return what an event is, but for its member."""
+    if min(deltas) < 0:
+        return _TAKEN_BACK
+    return (_ATTEMPT if deltas[ATTEMPTS] > 0 else 0) | (_DECLINED if deltas[_DECLINED_AT] else 0)
+
+
 def _entity(kind: str, additions: Sequence[Addition]) -> bytes:
     """Return what one entity gets, as the script reads it."""
     parts = [_OUTLINES[kind]]
     for increment, member in additions:
         at, deltas, code = increment
-        flags = (_ATTEMPT if increment.is_attempt else 0) | (_DECLINED if deltas[_DECLINED_AT] else 0)
+        flags = _flags(deltas)
         if member is not None:
             flags |= _MEMBER
-        parts += (_EVENT.pack(at, code, flags, member or 0, deltas[AMOUNT]), _words(kind, deltas))
+        amount = deltas[AMOUNT] if flags & _ATTEMPT else 0
+        parts += (_EVENT.pack(at, code, flags, member or 0, amount), _words(kind, deltas))
     return b"".join(parts)
 
 

@@ -19,6 +19,40 @@ local function move(row, moves, amount_word)
   end
 end
 
+-- Whether the tile of an event that is taken back holds it; nil when the state turns out not to be whole.
+local function holds(key, base, W, rows, length, tile, moves, amount_word)
+  local blob, place = call('GET', key), rows
+  if #blob ~= length then
+    return nil
+  end
+  while place > 0 and unpack_from('<i4', blob, base + 4 * place - 3) > tile do
+    place = place - 1
+  end
+  -- The first tile of a hop may stand for the others of it, but for the newest.
+  if place == rows and (rows == 0 or unpack_from('<i4', blob, base + 4 * rows - 3) ~= tile) then
+    return false
+  end
+  local rows_at = base + 4 * rows
+  for i = 1, #moves, 2 do
+    local word, taken = moves[i], 4294967296 - moves[i + 1]
+    local is_amount = amount_word > 0 and (word == amount_word or word == amount_word + 1)
+    if not is_amount and taken <= 2147483648 then
+      local after = unpack_from('<I4', blob, (place < rows and rows_at + 4 * W * place or 10) + 4 * word - 3)
+      local before = place > 0 and unpack_from('<I4', blob, rows_at + 4 * W * (place - 1) + 4 * word - 3) or 0
+      if (after - before) % 4294967296 < taken then
+        return false
+      end
+    end
+  end
+  return true
+end
+
+-- A decayed sum less a weight; what rounding leaves of nothing is nothing.
+local function less(total, weight)
+  local left = total - weight
+  return left > 1e-9 and left or 0
+end
+
 -- Writes an event `e` of which more moves than the sums: rows, members, streak. Returns false, and leaves the rest to the
 -- caller, when the state turns out not to be whole.
 local function rest(e)
@@ -135,7 +169,7 @@ local function rest(e)
       parts[part_count] = sub(blob, rows_at + row_size * (run - 1), rows_at + row_size * (later - 1) - 1)
     end
     local present = later > 1 and tiles[later - 1] == tile
-    if not present and is_kept(tile) then
+    if not present and not e.is_taken_back and is_kept(tile) then
       kept_count, part_count = kept_count + 1, part_count + 1
       kept[kept_count] = tile
       -- What was before the next tile that was touched, or everything.

@@ -11,7 +11,7 @@
 --       mark c6, words u8 (W), seconds to live u32, most rows of this kind u16, of any u16, members u8, streak u8, first
 --       word of the amount u8 (0: none), finest hop f64, half-life f64, rings u8, last byte of head and tiles as digits
 --       that end with a zero byte, (finest tiles per hop u32, hops u16) per ring;
---       then per increment: at f64, code u8, flags u8 (1 attempt, 2 declined, 4 has a member), member u32,
+--       then per increment: at f64, code i8, flags u8 (1 attempt, 2 declined, 4 has a member, 8 taken back), member u32,
 --       amount c8, words u8, (word u8, delta u32) per word that moves
 -- Returns {2, answer} when there is an answer, {3, ledger} when a limit is used up: then nothing was written. Else 1 when
 -- the event was applied, 0 when it had been before or there is none; with a ledger that was asked, {1 or 0, ledger}. Of an
@@ -76,7 +76,7 @@ for index = STANDINGS + 1, #KEYS - keys_at do
   local base = 67 + 4 * W
   local position, ends = rings_at + 6 * rings, #given
   while position <= ends do
-    local at, code, flags, member, amount, words, from = unpack_from('<dBBI4c8B', given, position)
+    local at, code, flags, member, amount, words, from = unpack_from('<dbBI4c8B', given, position)
     local moves = {unpack_from(sub('<BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4BI4', 1, 1 + 3 * words), given, from)}
     moves[2 * words + 1] = nil
     position = from + 5 * words
@@ -99,65 +99,89 @@ for index = STANDINGS + 1, #KEYS - keys_at do
         head, rows, members, streak = mark .. string.rep('\0', base - 6), 0, 0, 0
       end
 
-      local changed
-      local has_member, has_streak = is_attempt and flags >= 4 and most_members > 0, false
-      if code == 0 then
-        local form = row_form .. 'i8c8c41'
-        local all = {unpack_from(form, head, 11)}
-        move(all, moves, amount_word)
-        if is_attempt then
-          local last = all[W + 1]
-          if at > last then
-            all[W + 1], all[W + 2] = at, amount
-          elseif at == last then
-            local low, high = unpack_from('<I4I4', all[W + 2])
-            local new_low, new_high = unpack_from('<I4I4', amount)
-            if new_high > high or new_high == high and new_low > low then
-              all[W + 2] = amount
+      local length = base + rows * (4 + 4 * W) + 8 * (members + streak)
+      local is_held = flags < 8
+      if not is_held and not is_lost then
+        is_held = holds(key, base, W, rows, length, tile, moves, amount_word)
+      end
+      if is_held then
+        local changed
+        local has_member, has_streak = is_attempt and flags % 8 >= 4 and most_members > 0, false
+        if code == 0 then
+          local form = row_form .. 'i8c8c41'
+          local all = {unpack_from(form, head, 11)}
+          move(all, moves, amount_word)
+          if is_attempt then
+            local last = all[W + 1]
+            if at > last then
+              all[W + 1], all[W + 2] = at, amount
+            elseif at == last then
+              local low, high = unpack_from('<I4I4', all[W + 2])
+              local new_low, new_high = unpack_from('<I4I4', amount)
+              if new_high > high or new_high == high and new_low > low then
+                all[W + 2] = amount
+              end
             end
           end
-        end
-        changed = pack(form, unpack(all, 1, W + 3))
-      else
-        local form = row_form .. 'c16i8i8Bddd'
-        local all = {unpack_from(form, head, 11)}
-        move(all, moves, amount_word)
-        local last, approved_at, new, decay = all[W + 2], all[W + 3], 1, 1
-        if at >= last then
-          decay = 2 ^ (-(at - last) / half_life)
-          if at > last then
-            all[W + 2], all[W + 4] = at, code
-          elseif code > all[W + 4] then
-            all[W + 4] = code
+          changed = pack(form, unpack(all, 1, W + 3))
+        elseif code < 0 then
+          local form = row_form .. 'c16i8c9ddd'
+          local all = {unpack_from(form, head, 11)}
+          move(all, moves, amount_word)
+          if at <= all[W + 2] then
+            local weight = 2 ^ (-(all[W + 2] - at) / half_life)
+            all[W + 5] = less(all[W + 5], code == -7 and weight or 0)
+            all[W + 6] = less(all[W + 6], code == -6 and weight or 0)
+            all[W + 4] = math.max(less(all[W + 4], weight), all[W + 5] + all[W + 6])
           end
+          changed = pack(form, unpack(all, 1, W + 6))
         else
-          new = 2 ^ (-(last - at) / half_life)
-        end
-        all[W + 5] = all[W + 5] * decay + new
-        all[W + 6] = all[W + 6] * decay + (is_approved and new or 0)
-        all[W + 7] = all[W + 7] * decay + (code == 6 and new or 0)
-        if is_approved then
-          if at > approved_at then
-            all[W + 3] = at
+          local form = row_form .. 'c16i8i8Bddd'
+          local all = {unpack_from(form, head, 11)}
+          move(all, moves, amount_word)
+          local last, approved_at, new, decay = all[W + 2], all[W + 3], 1, 1
+          if at >= last then
+            decay = 2 ^ (-(at - last) / half_life)
+            if at > last then
+              all[W + 2], all[W + 4] = at, code
+            elseif code > all[W + 4] then
+              all[W + 4] = code
+            end
+          else
+            new = 2 ^ (-(last - at) / half_life)
           end
-          has_streak = streak > 0
-        else
-          has_streak = flags % 4 >= 2 and most_streak > 0 and at > approved_at
+          all[W + 5] = all[W + 5] * decay + new
+          all[W + 6] = all[W + 6] * decay + (is_approved and new or 0)
+          all[W + 7] = all[W + 7] * decay + (code == 6 and new or 0)
+          if is_approved then
+            if at > approved_at then
+              all[W + 3] = at
+            end
+            has_streak = streak > 0
+          else
+            has_streak = flags % 4 >= 2 and most_streak > 0 and at > approved_at
+          end
+          changed = pack(form, unpack(all, 1, W + 7))
         end
-        changed = pack(form, unpack(all, 1, W + 7))
-      end
 
-      if rows > 0 and rows <= own_rows and not has_member and not has_streak
-        and unpack_from('<i4', head, base + 4 * rows - 3) == tile then
-        is_done = call('SETRANGE', key, '10', changed) == base + rows * (4 + 4 * W) + 8 * (members + streak)
-      else
-        is_done = rest({
-          key = key, given = given, head = head, changed = changed, is_lost = is_lost, base = base, row_form = row_form,
-          W = W, rows = rows, members = members, streak = streak, tile = tile, at = at, moves = moves, member = member,
-          has_member = has_member, has_streak = has_streak, is_approved = is_approved, mark = mark, ttl = ttl,
-          amount_word = amount_word, own_rows = own_rows, most_members = most_members, most_streak = most_streak,
-          rings = rings, rings_at = rings_at,
-        })
+        if rows > 0 and rows <= own_rows and not has_member and not has_streak
+          and unpack_from('<i4', head, base + 4 * rows - 3) == tile then
+          is_done = call('SETRANGE', key, '10', changed) == length
+        else
+          is_done = rest({
+            key = key, given = given, head = head, changed = changed, is_lost = is_lost, base = base, row_form = row_form,
+            W = W, rows = rows, members = members, streak = streak, tile = tile, at = at, moves = moves, member = member,
+            has_member = has_member, has_streak = has_streak, is_approved = is_approved, mark = mark, ttl = ttl,
+            amount_word = amount_word, own_rows = own_rows, most_members = most_members, most_streak = most_streak,
+            rings = rings, rings_at = rings_at, is_taken_back = flags >= 8,
+          })
+        end
+      elseif is_held == false then
+        -- There is nothing to take it back from.
+        if is_lost then
+          call('SET', key, head, 'EX', ttl)
+        end
+        is_done = true
       end
       is_lost = true
     until is_done
