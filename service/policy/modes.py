@@ -96,17 +96,18 @@ def ways_of(
         Whether an exemption covers the payment without one.
     """
     secure = bool(request.uses_3ds)
+    label: Label = "exemption" if exempt else "none"
     asked: list[Way] = []
     challenged: list[Way] = []
     for place, variant in enumerate(variants):
         credential = variant.credential
         token = bool(request.is_network_token) if credential is None else credential == "network_token"
-        if variant.authentication == "none":
-            if not secure:
-                label: Label = "exemption" if exempt else "none"
-                asked.append(Way(label, place, credential, token, False, False, 1.0, earned.bare))
-        elif secure:
-            asked.append(Way("three_ds", place, credential, token, False, True, 1.0, earned.secure))
+        if secure:
+            # The first is the payment as asked, whatever it is called.
+            if place == 0 or variant.authentication == "three_ds":
+                asked.append(Way("three_ds", place, credential, token, False, True, 1.0, earned.secure))
+        elif variant.authentication == "none":
+            asked.append(Way(label, place, credential, token, False, False, 1.0, earned.bare))
         elif challenge:
             challenged.append(Way("three_ds", place, credential, token, True, True, earned.passing, earned.secure))
     if not challenge:

@@ -8,7 +8,7 @@ import pytest
 
 from contracts.bundle import DataWindow, Manifest
 from contracts.payment import AuthRequest, Decline, RetryRequest
-from contracts.terms import FeeSchedule
+from contracts.terms import Capability, FeeSchedule, MerchantTerms
 from service.policy.defaults import default_parameters
 from service.policy.policy import Policy
 from service.policy.rules import FOLDER, Rules
@@ -37,11 +37,13 @@ def rules() -> Rules:
 
 @pytest.fixture(scope="session")
 def compiled(rules: Rules) -> Callable[..., Policy]:
-    """Compile a policy: keywords replace default parameters, `retry` and `fees` those parts."""
+    """Compile a policy: keywords replace default parameters; `retry`, `fees`, `capabilities` and `merchants` those parts."""
 
     def compile_policy(
         *,
         fees: dict[str, FeeSchedule] | None = None,
+        capabilities: dict[str, Capability] | None = None,
+        merchants: dict[str, MerchantTerms] | None = None,
         retry: dict[str, Any] | None = None,
         with_rules: Rules | None = None,
         **parameters: Any,
@@ -61,6 +63,8 @@ def compiled(rules: Rules) -> Callable[..., Policy]:
             priors={},
             policy=chosen,
             data=DataWindow(first=NOW, last=NOW, attempts=0, payments=0, train_until=NOW, test_from=NOW),
+            capabilities=capabilities or {},
+            merchants=merchants or {},
         )
         return Policy.compile(manifest, with_rules or rules)
 

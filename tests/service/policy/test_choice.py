@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from contracts.terms import FeeSchedule
+from contracts.inputs import Standing
+from contracts.terms import FeeSchedule, MerchantTerms
 
 P = ("a", "b", "c")
 
@@ -115,6 +116,34 @@ def test_a_declined_payment_still_shows_its_ranking(choose):
     assert choice.index is None
 
 
+def test_a_merchants_own_terms_are_kept_to(choose, compiled):
+    own = MerchantTerms(
+        tier_medium=0.05, tier_high=0.1, challenge_from=0.02, review_from=0.2, decline_from=0.3, minimum_approval=0.95
+    )
+    policy = compiled(merchants={"m_2": own})
+    assert choose(risk=0.15, policy=policy).risk_tier == "LOW"
+    assert choose(risk=0.15, policy=policy, merchant_id="m_2").risk_tier == "HIGH"
+    assert choose(risk=0.25, policy=policy).action == "approve"
+    for risk, approval, action, code in (
+        (0.01, 0.96, "approve", "best_expected_value"),
+        (0.03, 0.96, "challenge", "risk_challenge"),
+        (0.25, 0.96, "review", "risk_review"),
+        (0.35, 0.96, "decline", "risk_decline"),
+        (0.01, 0.94, "decline", "low_approval"),
+    ):
+        choice = choose((approval,), risk, ("a",), policy=policy, merchant_id="m_2")
+        assert choice.action == action
+        assert code in codes(choice)
+
+
+def test_a_merchants_margin_decides_what_a_fee_is_worth(choose, compiled):
+    fees = {"a": FeeSchedule(approved_fixed_minor=5), "b": FeeSchedule(approved_fixed_minor=500)}
+    policy = compiled(fees=fees, merchants={"m_2": MerchantTerms(margin_share=0.9)})
+    asked = {"approval": (0.80, 0.90), "processors": ("a", "b"), "policy": policy}
+    assert choose(**asked).processor == "a"
+    assert choose(**asked, merchant_id="m_2").processor == "b"
+
+
 def test_routing_never_declines_but_still_tells_the_risk(choose):
     choice = choose((0.001, 0.002, 0.0), risk=0.99, kind="routing")
     assert (choice.action, choice.processor, choice.risk_tier, choice.three_ds) == ("approve", "b", "HIGH", "none")
@@ -140,65 +169,27 @@ def test_a_candidate_without_an_estimate_or_named_twice_is_not_eligible(choose):
     ]
 
 
-def test_a_fault_of_the_caller_is_not_answered(choose):
-    with pytest.raises(ValueError, match="each of 3 processors, got 1"):
+def test_a_fault_of_the_caller_is_not_answered(choose, compiled, payment, now):
+    with pytest.raises(ValueError, match="probability for each of 3 processors, got 1"):
         choose((0.5,))
+    with pytest.raises(ValueError, match="each of 1 variants, got 2"):
+        compiled().choose(payment(), ("a",), [[0.5], [0.5]], 0.1, kind="auth", now=now)
+    with pytest.raises(ValueError, match="a standing for each of 1 processors or none, got 2"):
+        compiled().choose(payment(), ("a",), [[0.5]], 0.1, kind="auth", now=now, standings=(Standing(),) * 2)
     with pytest.raises(ValueError, match="risk of 0 to 1, got nan"):
         choose(risk=math.nan)
 
 
-EURO = {"currency": "EUR", "issuer_country": "DE", "amount_minor": 2_999, "initiator": "customer"}
-
-
-def test_a_small_european_payment_goes_without_authentication(choose):
-    choice = choose(**EURO)
-    assert choice.exemption == "low_value"
-    assert "low_value_exemption" in codes(choice)
-    assert choose(**{**EURO, "currency": "GBP", "issuer_country": "GB", "amount_minor": 2_499}).exemption == "low_value"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"amount_minor": 3_000},
-        {"issuer_country": "US"},
-        {"merchant_country": "US"},
-        {"currency": "USD"},
-        {"currency": "GBP", "amount_minor": 2_500},
-        {"uses_3ds": True},
-    ],
-)
-def test_the_low_value_exemption_has_limits(choose, change):
-    assert choose(**{**EURO, **change}).exemption is None
-
-
-def test_a_challenged_payment_claims_no_exemption(choose):
-    assert choose(risk=0.6, **EURO).exemption is None
-
-
-def test_the_bundle_may_lower_the_low_value_threshold_but_not_raise_it(choose, compiled):
-    assert choose(policy=compiled(low_value_minor={"EUR": 1_000}), **EURO).exemption is None
-    assert choose(policy=compiled(low_value_minor={"EUR": 0}), **EURO).exemption is None
-    large = {**EURO, "amount_minor": 4_000}
-    assert choose(policy=compiled(low_value_minor={"EUR": 9_000}), **large).exemption is None
-    assert choose(policy=compiled(low_value_minor={}), **EURO).exemption == "low_value"
-
-
-def test_the_bundle_may_state_a_threshold_where_the_rules_have_none(choose, compiled):
-    policy = compiled(low_value_minor={"SEK": 30_000})
-    assert choose(policy=policy, **{**EURO, "currency": "SEK", "issuer_country": "SE"}).exemption == "low_value"
-    assert choose(policy=policy, **{**EURO, "currency": "SEK", "issuer_country": "US"}).exemption is None
-
-
-def test_a_merchants_own_charge_is_exempt_where_there_is_a_duty_to_authenticate(choose):
-    assert choose(initiator="merchant", issuer_country="DE").exemption == "merchant_initiated"
-    assert choose(initiator="merchant", issuer_country="US").exemption is None
-
-
 def test_there_are_five_reasons_at_most(choose, compiled):
     policy = compiled(margin_share=0.0, fees={"z": FeeSchedule(approved_fixed_minor=1)})
-    choice = choose(risk=0.6, policy=policy, **{**EURO, "uses_3ds": True})
-    assert 1 <= len(choice.reasons) <= 5
+    choice = choose(risk=0.6, policy=policy, currency="EUR", issuer_country="DE", uses_3ds=True)
+    assert codes(choice) == [
+        "risk_tier",
+        "already_authenticated",
+        "highest_approval",
+        "negative_expected_value",
+        "fees_unknown",
+    ]
     assert all(reason.detail for reason in choice.reasons)
 
 

@@ -2,24 +2,12 @@ import subprocess
 import sys
 from datetime import timedelta
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.payment import PreviousAttempt
-from contracts.terms import FeeSchedule
 
-NAMES = ("a", "b", "c", "d", "e")
 share = st.floats(0, 1)
-fee = st.builds(
-    FeeSchedule,
-    approved_fixed_minor=st.integers(0, 500),
-    approved_share=st.floats(0, 0.05),
-    failed_fixed_minor=st.integers(0, 100),
-)
-candidates = st.integers(0, 5).flatmap(
-    lambda count: st.tuples(st.just(NAMES[:count]), st.lists(share, min_size=count, max_size=count))
-)
 codes = st.sampled_from(
     [
         None,
@@ -65,48 +53,6 @@ advices = st.sampled_from(
 reasons = st.sampled_from([None, "timeout", "error", "insufficient_funds", "whatever"])
 networks = st.sampled_from(["visa", "mastercard", "amex", "discover", "elo", "jcb"])
 initiators = st.sampled_from([None, "customer", "merchant"])
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    asked=candidates,
-    risk=share,
-    kind=st.sampled_from(["auth", "routing"]),
-    exploration=share,
-    margin=st.sampled_from([0.0, 0.02, 0.3]),
-    fees=st.dictionaries(st.sampled_from(NAMES), fee),
-    degraded=st.sampled_from([(), ("features:redis_timeout",)]),
-    payment_id=st.text("abc123", min_size=1, max_size=8),
-    amount=st.integers(0, 100_000),
-    initiator=initiators,
-)
-def test_a_choice_is_one_of_the_candidates_and_its_odds_are_right(
-    compiled, payment, now, asked, risk, kind, exploration, margin, fees, degraded, payment_id, amount, initiator
-):
-    processors, approval = asked
-    policy = compiled(exploration=exploration, margin_share=margin, fees=fees)
-    request = payment(payment_id=payment_id, amount_minor=amount, initiator=initiator)
-    choice = policy.choose(request, processors, [approval], risk, kind=kind, now=now, degraded=degraded)
-
-    assert choice == policy.choose(request, processors, [approval], risk, kind=kind, now=now, degraded=degraded)
-    assert sorted(one.processor for one in choice.ranking) == sorted(processors)
-    eligible = [one for one in choice.ranking if one.eligible]
-    if eligible:
-        assert sum(one.propensity for one in eligible) == pytest.approx(1.0)
-        assert all(0.0 <= one.propensity <= 1.0 for one in eligible)
-    if choice.index is not None:
-        assert processors[choice.index] == choice.processor
-        assert next(one for one in eligible if one.processor == choice.processor).propensity > 0.0
-    else:
-        assert choice.action == "decline" or not eligible
-    values = [one.expected_value_minor for one in eligible]
-    likely = [one.approval_probability for one in eligible]
-    assert values == sorted(values, reverse=True) or likely == sorted(likely, reverse=True)
-    if degraded and eligible:
-        assert eligible[0].propensity == 1.0
-    if kind == "routing":
-        assert choice.action == "approve"
-    assert len(choice.reasons) <= 5
 
 
 previous = st.lists(
