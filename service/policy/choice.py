@@ -67,12 +67,6 @@ class Chooser:
         self._weigher = weigher
         self._exemptions = Exemptions(parameters.low_value_minor)
 
-    def limits(self, request: Payment, now: datetime) -> tuple[Limit, ...]:
-        """Return the limits that bind an attempt; `Policy.attempt_limits` says how."""
-        book = self._rules.at(now.astimezone(UTC).date())
-        binding = _binding(book, book.network(request.card_network), request)
-        return tuple([limit.of(request.amount_minor) for limit in binding])
-
     def choose(
         self,
         request: Payment,

@@ -15,6 +15,7 @@ from service.policy.choice import Choice, Chooser
 from service.policy.constraints import compile_capabilities
 from service.policy.defaults import check
 from service.policy.fees import Fees
+from service.policy.limits import attempt_limits
 from service.policy.lineup import Weigher
 from service.policy.modes import NONE, variants_of
 from service.policy.retry import Permit, Retrier, RetryChoice
@@ -31,12 +32,13 @@ class Policy:
         Version of the parameters and a hash of the rules.
     """
 
-    __slots__ = ("_chooser", "_retrier", "policy_version")
+    __slots__ = ("_chooser", "_retrier", "_rules", "policy_version")
 
-    def __init__(self, policy_version: str, chooser: Chooser, retrier: Retrier) -> None:
+    def __init__(self, policy_version: str, chooser: Chooser, retrier: Retrier, rules: Rules) -> None:
         self.policy_version = policy_version
         self._chooser = chooser
         self._retrier = retrier
+        self._rules = rules
 
     @classmethod
     def compile(cls, manifest: Manifest, rules: Rules) -> "Policy":
@@ -51,11 +53,12 @@ class Policy:
         check(parameters)
         fees = Fees(manifest.processors, rules.network, rules.countries("sca"))
         agreements = Agreements(parameters, manifest.merchants)
-        weigher = Weigher(fees, compile_capabilities(manifest.capabilities, rules.network))
+        ables = compile_capabilities(manifest.capabilities, rules.network)
         return cls(
             policy_version=f"{parameters.version}+{rules.fingerprint}",
-            chooser=Chooser(parameters, fees, rules, agreements, weigher),
-            retrier=Retrier(parameters, fees, rules),
+            chooser=Chooser(parameters, fees, rules, agreements, Weigher(fees, ables)),
+            retrier=Retrier(parameters, fees, rules, agreements, ables),
+            rules=rules,
         )
 
     def variants(self, request: Payment, kind: Literal["auth", "routing", "retry"]) -> tuple[Variant, ...]:
@@ -71,7 +74,7 @@ class Policy:
 
         They are as `service.ledger` counts them, with the payment's amount where only the same amount counts.
         """
-        return self._chooser.limits(request, now)
+        return attempt_limits(self._rules, request, now)
 
     def choose(
         self,
@@ -163,18 +166,39 @@ class Policy:
             ledger=ledger,
         )
 
-    def permit(self, request: RetryRequest, now: datetime) -> Permit:
+    def permit(self, request: RetryRequest, now: datetime, ledger: Sequence[Entry] = ()) -> Permit:
         """Say what the rules of the day permit after a decline.
 
         The decline's class and the initiator give the treatment. An advised wait and the treatment's own count from
-        the decline (from now, if its time is not given). Limits count the request's attempts, the decline included,
-        in their rolling windows; a used up limit stops everything.
+        the decline (from now, if its time is not given). Limits count, in their rolling windows, what the ledger of the
+        card knows together with the attempts of the question (`service.policy.limits.attempts_of`). A limit that is used
+        up is waited for, no longer than the longest wait that is weighed; where that is not enough, and for a customer who
+        is to do something now, it stops everything.
+
+        What the ledger knows of this very payment comes first: an attempt that was approved, or a retry that was due and
+        of which nothing was heard, is to be verified; one that was made already is asked about in its own right.
+
+        Parameters
+        ----------
+        ledger : sequence of Entry
+            Attempts of the card at the merchant, of the same initiator side (`service.ledger.entries`).
         """
-        return self._retrier.permit(request, now)
+        return self._retrier.permit(request, now, ledger)
 
     def waits(self, permit: Permit) -> tuple[int, ...]:
-        """Return the waits (seconds from now) worth scoring: the earliest permitted, and the grid's after it."""
+        """Return the waits (seconds from now) worth scoring: the earliest permitted, and the grid's after it.
+
+        None where nothing may be sent; the earliest alone where a customer is to authenticate.
+        """
         return self._retrier.waits(permit)
+
+    def modes(self, request: RetryRequest, permit: Permit) -> tuple[Variant, ...]:
+        """Return the ways of sending the retry that are worth scoring, the first always.
+
+        The first is with 3DS where the decline asks for it, and as another credential where the one sent was refused as
+        such. A second, with 3DS, is for a customer who is still there after an issuer's decline.
+        """
+        return self._retrier.modes(request, permit)
 
     def plan(
         self,
@@ -184,20 +208,43 @@ class Policy:
         waits: tuple[int, ...],
         probability: Sequence[Sequence[float]],
         now: datetime,
+        *,
+        standings: Sequence[Standing] = (),
+        ledger: Sequence[Entry] | None = None,
+        modes: tuple[Variant, ...] = (),
     ) -> RetryChoice:
-        """Choose when and where to retry, or that it is not worth it.
+        """Choose when, where and how to retry, or that it is not worth it.
 
-        Over permitted waits and processors the highest expected value is chosen, in minor units, with p the success
-        probability::
+        Over permitted waits, processors and ways of sending the highest expected value is chosen, in minor units::
 
-            value = p * (amount * margin_share - cost_approved) - (1 - p) * cost_failed
+            p'    = sigmoid(logit(p) + shift * 2^(-wait / 6 h)) * (1 - excess * 2^(-wait / 1 h))
+            burnt = quota_value / left                             the last attempt of a quota costs it whole
+            value = share * (p' * (amount * margin_share - cost_approved) - (1 - p') * (cost_failed + burnt))
 
-        It must reach the bundle's minimum value, and p the minimum probability. Ties go to the likelier, then the
-        sooner, then the static order.
+        with `share` the customers who come back from a challenge (1 without one) and `left` what the tightest limit has
+        left at that moment. It must lie above the bundle's minimum value, and p' reach the minimum probability: a retry is
+        never made because it is free. Of near equals the sooner is best (a thousandth of the value a day), then the
+        likelier, then the static order. A processor that is down is out for an hour, one in a scheduled outage until its
+        end, one that is being tried again for five minutes, one whose cap is reached until the month is over; one that
+        cannot do what is asked is no candidate at all.
 
         Parameters
         ----------
         probability : sequence of sequences
-            ``probability[w][i]`` for ``waits[w]`` and ``processors[i]``; floats, not numpy scalars (they are slow).
+            ``probability[m * len(waits) + w][i]`` for ``modes[m]``, ``waits[w]`` and ``processors[i]``; floats, not numpy
+            scalars (they are slow).
+        standings : sequence of Standing
+            One for each processor, or none.
+        ledger : sequence of Entry, optional
+            The ledger as it is now, where it has changed since the permit.
+        modes : tuple of Variant
+            Of `modes`; without any, the rows are of the first of them.
+
+        Raises
+        ------
+        ValueError
+            `probability` has not a row for each wait and way of sending.
         """
-        return self._retrier.plan(request, permit, processors, waits, probability, now)
+        return self._retrier.plan(
+            request, permit, processors, waits, probability, now, standings=standings, ledger=ledger, modes=modes
+        )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from contracts.decision import BoundRule
+from contracts.inputs import Credential
 
 Confidence = Literal["P", "D", "V", "S"]
 """Kind of source: P network or regulator text, D vendor documentation, V vendor claim, S secondary."""
@@ -52,7 +53,8 @@ class DeclineRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
     In a file, `codes`, `advices` and `decline_reasons` are lists; loaded, each holds one value at most and the rule's
     id ends in it (``visa.category_1.04``). `codes = ["*"]` is read for codes that nothing else lists. Without a
     `class` an advice is noted and the code decides. `wait_seconds` counts from the decline. `same_processor = false`:
-    sending it there again is pointless; `cascade = true`: another processor need not wait.
+    sending it there again is pointless; `cascade = true`: another processor need not wait. `send_as`: sent as this
+    instead, where the payment may be, it is worth another try at once.
     """
 
     network: NetworkName
@@ -69,12 +71,14 @@ class DeclineRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
     wait_seconds: Seconds = 0
     same_processor: bool = True
     cascade: bool | None = None
+    send_as: Credential | None = None
 
 
 class TreatmentRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What follows from a class of decline for one initiator.
 
     `within_seconds`: a retry later than this is no answer to the class (a customer at the till is gone by then).
+    `tells`: a reason code for what else there is to do, `note` says it in words.
     """
 
     decline_class: DeclineClass = msgspec.field(name="class")
@@ -83,18 +87,41 @@ class TreatmentRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True)
     wait_seconds: Seconds
     cascade: bool
     within_seconds: Seconds | None = None
+    tells: Annotated[str, msgspec.Meta(pattern=r"^([a-z][a-z0-9_]*)?$")] = ""
+
+
+class ExcessFee(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a network charges for an attempt beyond a limit, in minor units of `currency`.
+
+    `region` is the issuer's, None for everywhere else; `cross_border` None for domestic and cross-border alike. Carried so
+    that a person sees what a limit is about: no attempt beyond a limit is ever planned.
+    """
+
+    fee_minor: Annotated[int, msgspec.Meta(ge=0)]
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+    source: Text
+    confidence: Confidence
+    region: str | None = None
+    cross_border: bool | None = None
+    effective_from: date | None = None
 
 
 class LimitRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """At most `limit` failed attempts in a rolling window; with `same_amount`, attempts of the same amount alone count."""
+    """At most `limit` failed attempts of a card at a merchant in a rolling window.
+
+    `same_amount`: attempts of the same amount alone count. `initiator`: it holds for attempts of customers or of merchants
+    only. `counts` says how the network counts the two; the ledger keeps them apart. `fees` are those of one attempt more.
+    """
 
     network: NetworkName
     limit: Annotated[int, msgspec.Meta(ge=1)]
     window_seconds: Annotated[int, msgspec.Meta(ge=1, le=366 * 86_400)]
     region: str | None = None
     initiator: Literal["customer", "merchant"] | None = None
+    counts: Literal["apart", "together"] = "apart"
     resets_on_approval: bool = False
     same_amount: bool = False
+    fees: tuple[ExcessFee, ...] = ()
 
 
 class AuthenticationRule(Rule, frozen=True, kw_only=True, forbid_unknown_fields=True):

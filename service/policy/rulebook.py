@@ -9,8 +9,9 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from contracts.decision import BoundRule
-from features.clock import SECOND
+from contracts.decision import BoundRule, Reason
+from contracts.inputs import Credential
+from features.clock import MINUTE, SECOND
 from service.ledger import Limit as Counted
 from service.policy.errors import RuleError
 from service.policy.rule import (
@@ -26,6 +27,8 @@ from service.policy.rule import (
 from service.policy.sca import Sca
 
 Initiator = Literal["customer", "merchant"]
+GRACE_US: Final = 10 * MINUTE
+"""Every window is counted this much longer, so that an attempt sent up to so late after its time breaks no limit."""
 _ANY: Final = "*"
 _NO_ADVICE: Final = ""
 
@@ -42,6 +45,7 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wait_seconds: int
     same_processor: bool
     cascade: bool | None
+    send_as: Credential | None
     bound: BoundRule
 
 
@@ -52,6 +56,7 @@ class Treatment(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wait_seconds: int
     within_seconds: int | None
     cascade: bool
+    told: Reason | None
     bound: BoundRule
 
 
@@ -81,6 +86,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     wait_seconds: int
     same_processor: bool
     cascade: bool | None
+    send_as: Credential | None
     rules: tuple[BoundRule, ...]
 
 
@@ -90,9 +96,10 @@ _Row = tuple[frozenset[str] | None, Initiator | None, Meaning]
 class RuleBook:
     """The rules of one day.
 
-    A decline is read in this order: a stated reason that overrides codes; the code together with the advice; the
-    advice, unless the code alone forbids for good; the code, the network's own meaning before the general one; the
-    stated reason; the network's rule for unlisted codes; the general one. Of several rules on the same key the one
+    A decline is read in this order: a stated reason that overrides codes, unless they forbid for good and it does not doubt
+    the outcome; the code together with the advice; the advice, unless the code alone forbids for good or doubts the
+    outcome; the code, the network's own meaning before the general one; the stated reason; the network's rule for
+    unlisted codes; the general one. Of several rules on the same key the one
     for the card's region wins over the one for everywhere, then the one for the initiator.
 
     Raises
@@ -149,19 +156,30 @@ class RuleBook:
         network : str
             As `network` returns it.
         """
+        stated = None
         if reason is not None:
             reason = reason.lower()
             if reason in self._overriding:
                 stated = self._own_or_any(network, None, reason, country, initiator)
-                if stated is not None:
-                    return _reading(stated)
+        if stated is not None and stated.decline_class == "unknown_outcome":
+            return _reading(stated)
         if advice is not None:
             advice = self._mapped.get((processor, advice), advice)
-            if code is not None:
-                both = self._find((network, code, advice, None), country, initiator)
-                if both is not None:
-                    return _reading(both)
-        advised = self._find((network, None, _NO_ADVICE if advice is None else advice, None), country, initiator)
+        reading = self._coded(network, code, advice, reason, country, initiator)
+        if stated is not None and (reading is None or reading.decline_class != "never"):
+            return _reading(stated)
+        return reading
+
+    def _coded(
+        self, network: str, code: str | None, advice: str | None, reason: str | None, country: str, initiator: Initiator
+    ) -> Reading | None:
+        """Read code and advice, the reason where there is no code."""
+        adviced = _NO_ADVICE if advice is None else advice
+        if code is not None:
+            both = self._find((network, code, adviced, None), country, initiator)
+            if both is not None:
+                return _reading(both)
+        advised = self._find((network, None, adviced, None), country, initiator)
         coded = self._own_or_any(network, code, None if code is not None else reason, country, initiator)
         if coded is None:
             if advised is not None and advised.decline_class is not None:
@@ -171,7 +189,8 @@ class RuleBook:
                 return None
         if advised is None:
             return _reading(coded)
-        if advised.decline_class is None or coded.decline_class == "never":
+        # What forbids for good is not lifted by an advice, nor is doubt about what became of the attempt.
+        if advised.decline_class is None or coded.decline_class in ("never", "unknown_outcome"):
             return _reading(coded, advised)
         return _reading(advised, coded)
 
@@ -221,6 +240,7 @@ def _reading(main: Meaning, other: Meaning | None = None) -> Reading:
         wait_seconds=main.wait_seconds if other is None else max(main.wait_seconds, other.wait_seconds),
         same_processor=main.same_processor,
         cascade=main.cascade,
+        send_as=main.send_as,
         rules=(main.bound,) if other is None else (main.bound, other.bound),
     )
 
@@ -253,6 +273,7 @@ def _compile(rules: Iterable[DeclineRule], regions: Mapping[str, frozenset[str]]
                     wait_seconds=rule.wait_seconds,
                     same_processor=rule.same_processor,
                     cascade=rule.cascade,
+                    send_as=rule.send_as,
                     bound=rule.bound(),
                 ),
             )
@@ -279,6 +300,7 @@ def _treatments(rules: Iterable[TreatmentRule]) -> dict[tuple[DeclineClass, Init
             wait_seconds=rule.wait_seconds,
             within_seconds=rule.within_seconds,
             cascade=rule.cascade,
+            told=Reason(code=rule.tells, detail=rule.note) if rule.tells else None,
             bound=rule.bound(),
         )
     return table
@@ -294,7 +316,7 @@ def _limits(rules: Iterable[LimitRule], regions: Mapping[str, frozenset[str]]) -
             same_amount=rule.same_amount,
             countries=None if rule.region is None else regions[rule.region],
             initiator=rule.initiator,
-            counted=Counted(rule.window_seconds * SECOND, rule.limit, None, rule.resets_on_approval),
+            counted=Counted(rule.window_seconds * SECOND + GRACE_US, rule.limit, None, rule.resets_on_approval),
             bound=rule.bound(),
         )
         table[rule.network] = (*table.get(rule.network, ()), limit)

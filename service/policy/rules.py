@@ -149,6 +149,11 @@ class Rules:
         """Return the countries of a region; none if there is no such region."""
         return self._regions.get(region, frozenset())
 
+    def between(self, first: date, last: date) -> tuple[tuple[date, RuleBook], ...]:
+        """Return the books that come into force after the day `first`, up to the day `last`, each with its first day."""
+        later = self._changes[bisect_right(self._changes, first) : bisect_right(self._changes, last)]
+        return tuple([(change, self.at(change)) for change in later])
+
     def of(self, kind: type[_E]) -> tuple[_E, ...]:
         """Return every entry of a kind, in the order of the files, whether it holds today or not."""
         return tuple(entry for entry in self._entries if isinstance(entry, kind))
@@ -189,8 +194,8 @@ def _expand(entry: Entry, where: str) -> Iterable[Entry]:
     if not isinstance(entry, DeclineRule):
         yield entry
         return
-    keyed = bool(entry.codes or entry.advices)
-    if keyed + bool(entry.decline_reasons) + entry.without_advice != 1:
+    advised = bool(entry.advices) + entry.without_advice
+    if bool(entry.codes or advised) + bool(entry.decline_reasons) != 1 or advised > 1:
         raise RuleError(where, "expected one of codes and advices, decline_reasons, or without_advice = true")
     if entry.decline_class is None and (entry.codes or not entry.advices):
         raise RuleError(where, "expected a class; only a rule on an advice code alone may do without")

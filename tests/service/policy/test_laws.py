@@ -92,8 +92,9 @@ def test_a_retry_respects_quota_and_waits(
     answer = policy.plan(request, permit, ("a", "b"), waits, [[probability] * 2] * len(waits), now)
 
     if answer.quota is not None and answer.quota.used >= answer.quota.limit:
-        assert answer.verdict == "stop"
-    assert answer.should_retry == (answer.verdict in ("retry_now", "retry_later"))
+        assert answer.verdict in ("stop", "verify_first")
+    assert answer.should_retry == (answer.reservation is not None)
+    assert answer.should_retry == (answer.verdict in ("retry_now", "retry_later", "authenticate"))
     assert answer.rules
     assert len(answer.reasons) <= 5
     assert list(waits) == sorted(set(waits))
@@ -102,7 +103,7 @@ def test_a_retry_respects_quota_and_waits(
     assert probability >= 0.05
     assert answer.wait_seconds >= permit.earliest_seconds
     assert answer.retry_at == now + timedelta(seconds=answer.wait_seconds)
-    assert (answer.verdict == "retry_now") == (answer.wait_seconds == 0)
+    assert (answer.verdict == "retry_later") == (answer.wait_seconds > 0)
     if answer.processor == "a":
         assert permit.same_processor
         assert answer.wait_seconds >= permit.same_processor_seconds
@@ -115,7 +116,7 @@ def test_a_retry_respects_quota_and_waits(
         country="US",
         initiator="merchant" if initiator == "merchant" else "customer",
     )
-    assert read.decline_class in ("later", "technical")
+    assert read.decline_class in ("later", "technical", "authenticate")
     assert ago + answer.wait_seconds >= read.wait_seconds
 
 
