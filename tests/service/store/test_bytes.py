@@ -212,7 +212,7 @@ NUMBERS = itertools.count()
 groups = st.lists(st.lists(st.one_of(events, st.integers(0, 9)), min_size=1, max_size=4), min_size=1, max_size=12)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(KINDS), groups)
 def test_any_order_of_events_gives_the_same_bytes(tell, kind: str, given_groups: list[list[Event | int]]) -> None:
     name = f"entity {next(NUMBERS)}"
