@@ -221,8 +221,8 @@ def build(settings: Settings) -> Application:
     )
     journal = open_journal(settings.journal, sync=settings.journal_sync, metrics=metrics)
     bundles = ActiveBundles(settings.bundles, rules, metrics.state_unreadable)
-    decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors)
-    learner = Learn(store, journal, decider.settle)
+    decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors, answer_hours=settings.answer_hours)
+    learner = Learn(store, journal, bundles, decider.settle)
     return create_app(
         settings, decider=decider, learner=learner, journal=journal, bundles=bundles, store=store, metrics=metrics
     )

@@ -13,6 +13,7 @@
     ├── JournalUnavailable      an event that could not be made durable
     ├── DecisionNotFound        a decision id that the journal does not know
     └── RequestRefused          a request that breaks the contract, with a stable code and a JSON path
+        └── AlreadyAsked        another question about an attempt that was answered already
 
 This module must not know HTTP: which status an error becomes is chosen in ``service.http.problems`` alone. No message
 carries a value from a request.
@@ -21,6 +22,7 @@ carries a value from a request.
 from typing import Literal
 
 RefusalCode = Literal[
+    "already_asked",
     "bad_header",
     "body_too_large",
     "duplicate_processor",
@@ -186,3 +188,21 @@ class RequestRefused(ServiceError):
         self.path = path
         self.detail = detail
         super().__init__(f"{code} at {path}: {detail}")
+
+
+class AlreadyAsked(RequestRefused):
+    """Another question about an attempt that was answered already: its answer stands.
+
+    Parameters
+    ----------
+    fields
+        Names of the fields in which the two questions differ, as far as that is known.
+    """
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self.fields = fields
+        differ = f"; they differ in {', '.join(fields)}" if fields else ""
+        detail = (
+            f"this attempt was asked about with another body, and its answer stands{differ}: a new try is a new attempt"
+        )
+        super().__init__(code="already_asked", path="$.payment_id", detail=detail)

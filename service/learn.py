@@ -1,4 +1,4 @@
-"""What became of attempts: outcomes into online state, once each, and into the journal.
+"""What became of attempts: outcomes into online state, standings and ledger, once each, and into the journal.
 
 An outcome is matched with the record of its decision in the store; when the store has none any more, with the journal. One
 that matches nothing is kept all the same.
@@ -10,26 +10,55 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from itertools import accumulate
+from typing import Final, Literal, NamedTuple
 
 from contracts.event import OutcomeSettled, RetryDecided
 from contracts.outcome import Outcome, OutcomeReceipt
-from features.clock import micros
-from features.increment import Increment, chargeback_increment, result_increment
-from service.decide import moment_of
+from features.clock import micros, moment
+from service.answer import expected
 from service.errors import JournalUnavailable, StoreError, StoreTimeout
+from service.models.active import ActiveBundles
 from service.ports import Journal
-from service.record import DecisionRecord, attempt_event, decode, of_payment, outcome_event
+from service.question import moment_of
+from service.record import DecisionRecord, decode, of_payment
+from service.settlement import (
+    UNRESOLVED,
+    Settlement,
+    by_settlement,
+    charged_back,
+    revised,
+    settled,
+    settlement_of,
+)
+from service.settlement import decode as decode_settlement
 from service.store.base import Applied, FeatureStore, by_attempt, by_decision
 
-Result = Literal["applied", "repeated", "kept"]
-Noted = Literal["applied", "repeated", "kept", "pending"]
+Result = Literal["applied", "repeated", "revised", "kept"]
+Noted = Literal["applied", "repeated", "revised", "kept", "pending"]
 
 TOGETHER: Final = 8
 """How many outcomes are matched and applied in one go: two round trips. An embedded store holds the event loop meanwhile, longest
 for what comes late."""
 
 log: Final = logging.getLogger(__name__)
+
+
+class Match(NamedTuple):
+    """The record of an outcome's decision, and what its attempt was settled as before, as far as the store knows."""
+
+    record: DecisionRecord
+    before: Settlement | None
+
+
+class Step(NamedTuple):
+    """What one outcome of a list is to do: its place there, when it happened, its match, its events and their result."""
+
+    place: int
+    at: int
+    match: Match
+    events: list[Applied]
+    result: Literal["applied", "revised"]
 
 
 class Learn:
@@ -39,16 +68,23 @@ class Learn:
     ----------
     store, journal
         Where the records of decisions are, and where they are found when the store has forgotten them.
+    bundles
+        Whose rules say whose fault a failure is.
     settle
         Waits for the records of answers given this moment and tells whether there were any (`Decide.settle`): an
         outcome may be here before them.
     """
 
     def __init__(
-        self, store: FeatureStore, journal: Journal, settle: Callable[[], Awaitable[bool]] | None = None
+        self,
+        store: FeatureStore,
+        journal: Journal,
+        bundles: ActiveBundles,
+        settle: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._store = store
         self._journal = journal
+        self._bundles = bundles
         self._settle = settle
 
     async def report(self, outcomes: Sequence[Outcome]) -> OutcomeReceipt:
@@ -86,37 +122,100 @@ class Learn:
             at = micros(moment_of(outcome.occurred_at, now, degraded))
             if outcome.kind == "chargeback" or (outcome.kind == "authorisation" and outcome.status is not None):
                 counted.append((place, at))
-        matching = [self._record(outcomes[place]) for place, _ in counted]
-        records = [await matching[0]] if len(matching) == 1 else await asyncio.gather(*matching)
-        batch: list[Applied] = []
-        ends: list[tuple[int, int]] = []
-        for (place, at), record in zip(counted, records, strict=True):
-            if isinstance(record, StoreError):
+        matching = [self._match(outcomes[place]) for place, _ in counted]
+        matches = [await matching[0]] if len(matching) == 1 else await asyncio.gather(*matching)
+        steps: list[Step] = []
+        for (place, at), match in zip(counted, matches, strict=True):
+            if isinstance(match, StoreError):
                 noted[place] = "pending"
-                degraded.append(_fault(record))
-            elif record is not None:
-                batch += _applied(outcomes[place], at, record)
-                ends.append((place, len(batch) - 1))
-        if not batch:
-            return noted
+                degraded.append(_fault(match))
+            elif match is not None:
+                step = self._step(place, at, outcomes[place], match)
+                if step is None:
+                    noted[place] = "repeated"
+                else:
+                    steps.append(step)
         try:
-            applied = await self._store.apply_many(batch)
+            results = await self._apply(steps)
         except StoreError as error:
             degraded.append(_fault(error))
-            for place, _ in ends:
-                noted[place] = "pending"
-        else:
-            for place, end in ends:
-                noted[place] = "applied" if applied[end] else "repeated"
+            for step in steps:
+                noted[step.place] = "pending"
+            return noted
+        for step, applied in zip(steps, results, strict=True):
+            noted[step.place] = step.result if applied else await self._second(step, outcomes[step.place], degraded)
         return noted
 
-    async def _record(self, outcome: Outcome) -> DecisionRecord | StoreError | None:
-        """Return the record of an outcome's decision, or what kept the store from looking for it."""
+    def _step(self, place: int, at: int, outcome: Outcome, match: Match) -> Step | None:
+        """Return what an outcome is to do; None when its attempt is settled, and this changes nothing about it."""
+        record, before = match
+        if outcome.kind == "chargeback":
+            return Step(place, at, match, [charged_back(outcome, at, record)], "applied")
+        settlement = self._settlement(outcome, at, record)
+        if before is None:
+            return Step(place, at, match, settled(outcome, settlement, record), "applied")
+        if before.is_unresolved and not settlement.is_unresolved:
+            return Step(place, at, match, [revised(outcome, settlement, before, record)], "revised")
+        return None
+
+    async def _apply(self, steps: Sequence[Step]) -> list[bool]:
+        """Apply events in order; return for each step what came of its last."""
+        if not steps:
+            return []
+        applied = await self._store.apply_many([event for step in steps for event in step.events])
+        ends = accumulate(len(step.events) for step in steps)
+        return [applied[end - 1] for end in ends]
+
+    async def _second(self, step: Step, outcome: Outcome, degraded: list[str]) -> Noted:
+        """Return what came of an outcome that was not its attempt's first: it may resolve what came before it.
+
+        That may have come meanwhile, from another process or in the same list; or the store has forgotten what it was.
+        """
+        if step.result == "revised" or outcome.kind != "authorisation" or outcome.status in UNRESOLVED:
+            return "repeated"
+        key = by_settlement(outcome.payment_id, outcome.attempt)
+        record = step.match.record
+        try:
+            before = decode_settlement(await self._store.recall([key])) or await self._journalled(outcome, record)
+            if before is None or not before.is_unresolved:
+                return "repeated"
+            event = revised(outcome, self._settlement(outcome, step.at, record), before, record)
+            (applied,) = await self._store.apply_many([event])
+        except StoreError as error:
+            degraded.append(_fault(error))
+            return "pending"
+        return "revised" if applied else "repeated"
+
+    def _settlement(self, outcome: Outcome, at: int, record: DecisionRecord) -> Settlement:
+        """Return what an authorisation settles its attempt as."""
+        assert outcome.status is not None
+        fault = False
+        if outcome.status != "approved":
+            blame = self._bundles.current.policy.judge(
+                record.card_network,
+                processor=outcome.processor or record.processor or "",
+                status=outcome.status,
+                response_code=outcome.response_code,
+                advice_code=outcome.advice_code,
+                country=record.issuer_country,
+                initiator=record.initiator,
+                now=moment(at),
+            )
+            fault = blame == "processor"
+        return settlement_of(outcome, at, record, fault=fault)
+
+    async def _match(self, outcome: Outcome) -> Match | StoreError | None:
+        """Return what the store knows of an outcome's attempt, or what kept it from looking."""
         keys = [by_attempt(outcome.payment_id, outcome.attempt)]
         if outcome.decision_id is not None:
             keys.insert(0, by_decision(outcome.decision_id))
+        before: bytes | None = None
         try:
-            found = await self._store.recall(keys)
+            if outcome.kind == "authorisation":
+                own = by_settlement(outcome.payment_id, outcome.attempt)
+                found, before = await asyncio.gather(self._store.recall(keys), self._store.recall([own]))
+            else:
+                found = await self._store.recall(keys)
             if found is None and self._settle is not None and await self._settle():
                 found = await self._store.recall(keys)
         except StoreError as error:
@@ -125,7 +224,9 @@ class Learn:
         if record is not None and record.payment_id != outcome.payment_id:
             # The decision named is another payment's: this outcome is not about it.
             return None
-        return record if record is not None else await self._from_journal(outcome)
+        if record is None:
+            record = await self._from_journal(outcome)
+        return None if record is None else Match(record, decode_settlement(before))
 
     async def _from_journal(self, outcome: Outcome) -> DecisionRecord | None:
         """Return the record of a decision that the store has forgotten; a chargeback comes weeks after it has."""
@@ -145,27 +246,28 @@ class Learn:
         at = moment_of(event.request.occurred_at, event.decided_at, [])
         if isinstance(event, RetryDecided):
             at = event.answer.retry_at or at
-        return of_payment(event.request, event.answer.processor, micros(at), counted=False)
+        return of_payment(
+            event.request,
+            event.answer.processor,
+            micros(at),
+            counted=False,
+            network=self._bundles.current.policy.network(event.request.card_network, at),
+            expected=expected(event.request, event.inputs, event.answer),
+        )
 
-
-def _applied(outcome: Outcome, at: int, record: DecisionRecord) -> list[Applied]:
-    """Return the events of a matched outcome, its own last: an attempt nobody has counted comes before its result."""
-    processor = outcome.processor or record.processor
-    events = []
-    if not record.counted and outcome.kind == "authorisation":
-        attempt = record.updates(record.attempt(settled_at=at), processor)
-        events.append(Applied(attempt_event(outcome.payment_id, outcome.attempt), attempt))
-    own = outcome_event(outcome.kind, outcome.payment_id, outcome.attempt)
-    events.append(Applied(own, record.updates(_increment(outcome, at, record), processor)))
-    return events
+    async def _journalled(self, outcome: Outcome, record: DecisionRecord) -> Settlement | None:
+        """Return what an attempt was settled as, from the journal."""
+        try:
+            events = await self._journal.outcomes_of(outcome.payment_id, outcome.attempt)
+        except JournalUnavailable as error:
+            log.warning("an outcome could not be compared with those before it: %s", error)
+            return None
+        for event in events:
+            if event.outcome.kind == "authorisation" and event.result == "applied":
+                at = micros(moment_of(event.outcome.occurred_at, event.received_at, []))
+                return self._settlement(event.outcome, at, record)
+        return None
 
 
 def _fault(error: StoreError) -> str:
     return "state:store_timeout" if isinstance(error, StoreTimeout) else "state:store_unavailable"
-
-
-def _increment(outcome: Outcome, at: int, record: DecisionRecord) -> Increment:
-    """Return what a chargeback or an authorisation's result adds to state."""
-    if outcome.kind == "chargeback" or outcome.status is None:
-        return chargeback_increment(at)
-    return result_increment(at, outcome.status, record.card_network, outcome.response_code)

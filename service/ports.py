@@ -64,7 +64,7 @@ class Journal(Protocol):
         ...
 
     async def find(self, decision_id: str) -> DecisionMade | None:
-        """Return the latest decision event of an id."""
+        """Return the decision of an id: the event of its answer, and one of a repeat only where there is no other."""
         ...
 
     async def find_attempt(self, payment_id: str, attempt: int) -> DecisionMade | None:

@@ -15,6 +15,7 @@ from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, paym
 from features.increment import Increment, attempt_increment, member
 from features.layout import LAYOUTS
 from features.undo import LastSeen, last_seen, without
+from service.ledger import key_of
 from service.store.base import States, Update
 
 TTL_SECONDS: Final = 7 * 86_400
@@ -36,9 +37,10 @@ Before = tuple[str, LastSeen]
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
     """The entities of one attempt, and the decision of auth or routing that was the last about it.
 
-    The fields that name entities are those of the payment. `counted` says whether the attempt itself was counted when it was
-    decided, `before` what the state said just then, and `counted_through` the processor for which it was counted: a later
-    answer may name another one, the attempt counts once.
+    The fields that name entities are those of the payment; `network` is the card's as the rules know it. `counted` says
+    whether the attempt itself was counted when it was decided, `before` what the state said just then, and
+    `counted_through` the processor for which it was counted: a later answer may name another one, the attempt counts once.
+    `expected` is the approval probability that the model gave to what the answer sends, `asked_at` the moment of that question.
     """
 
     card_token: str
@@ -56,10 +58,23 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
     counted_through: str | None = None
     payment_id: str | None = None
     before: tuple[Before, ...] = ()
+    initiator: str | None = None
+    network: str | None = None
+    expected: float | None = None
+    asked_at: int | None = None
 
-    def answered_again(self, processor: str | None, decision_id: str) -> "DecisionRecord":
+    @property
+    def ledger_key(self) -> str:
+        """Key of the ledger in which the attempt is entered."""
+        return key_of(self.network or self.card_network, self.initiator, self.merchant_id, self.card_token)
+
+    def answered_again(
+        self, processor: str | None, at: int, *, decision_id: str, expected: float | None
+    ) -> "DecisionRecord":
         """Return the record after another answer about the same attempt: what was counted stays counted as it was."""
-        return msgspec.structs.replace(self, processor=processor, decision_id=decision_id)
+        return msgspec.structs.replace(
+            self, processor=processor, decision_id=decision_id, expected=expected, asked_at=at
+        )
 
     def updates(self, increment: Increment, processor: str | None) -> list[Update]:
         """Return `increment` for each entity of the attempt it says something of; `processor` is the one it went through."""
@@ -91,6 +106,10 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
             ]
         )
 
+    def seeing(self, states: States) -> "DecisionRecord":
+        """Return the record with what these states say before the attempt is added to them."""
+        return msgspec.structs.replace(self, before=self.seen_before(states))
+
     def taken_out(self, request: Payment, states: States, processors: Sequence[str]) -> States:
         """Return the states without the counted attempt: no attempt is a payment before itself.
 
@@ -119,7 +138,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
                     ]
                 )
             candidates.append(blobs)
-        return States(tuple(payment), tuple(candidates), states.record)
+        return states._replace(payment=tuple(payment), candidates=tuple(candidates))
 
     def _member(self, kind: str) -> int | None:
         """Return what a distinct count of this kind remembers the attempt by."""
@@ -132,9 +151,16 @@ _decode = msgspec.msgpack.Decoder(DecisionRecord).decode
 
 
 def of_payment(
-    request: Payment, processor: str | None, at: int, *, counted: bool, decision_id: str | None = None
+    request: Payment,
+    processor: str | None,
+    at: int,
+    *,
+    counted: bool,
+    network: str,
+    decision_id: str | None = None,
+    expected: float | None = None,
 ) -> DecisionRecord:
-    """Return the record of a decided payment."""
+    """Return the record of a decided payment; `network` is the card's as the rules know it."""
     return DecisionRecord(
         request.card_token,
         request.merchant_id,
@@ -150,6 +176,10 @@ def of_payment(
         decision_id,
         processor if counted else None,
         request.payment_id,
+        initiator=request.initiator,
+        network=network,
+        expected=expected,
+        asked_at=at,
     )
 
 

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``event_ttl_days`` is how long a reported event is remembered so that it counts once: as long as a gateway may report
     one again. In Redis one mark is about 90 bytes, and every attempt and every outcome leaves one.
+    ``answer_hours`` is how long the same question has the same answer; an answer is 1 to 3 kB.
     """
 
     host: str = "127.0.0.1"
@@ -52,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store_timeout_ms: float = 10.0
     rules: Path | None = None
     event_ttl_days: int = 7
+    answer_hours: int = 24
 
     def redacted(self) -> dict[str, Any]:
         """Return the settings as plain values fit for a log: passwords are masked."""
@@ -259,5 +261,6 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "journal_sync": _one_of("full", "async"),
     "store_timeout_ms": _number(0.1, 10_000.0, "milliseconds"),
     "event_ttl_days": _integer(1, 400),
+    "answer_hours": _integer(1, 168),
     "rules": _file_or_off,
 }

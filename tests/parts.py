@@ -112,7 +112,7 @@ async def serving(
     journal = journal or SqliteJournal(folder)
     decide = Decide(bundles, kept, journal)
     try:
-        yield Parts(bundles, kept, journal, decide, Learn(kept, journal, decide.settle))
+        yield Parts(bundles, kept, journal, decide, Learn(kept, journal, bundles, decide.settle))
     finally:
         await decide.close()
         await journal.close()

@@ -32,6 +32,7 @@ _SCHEMA_OF: Final = dict(zip((str(kind) for kind in _TYPES), _SCHEMAS, strict=Tr
 _WHY: Final = {
     400: "The body or a header cannot be read.",
     404: "There is no such thing.",
+    409: "The same attempt was asked about before, with another body; its answer stands.",
     413: "The body is too large.",
     415: "The media type is not supported.",
     422: "The body breaks the contract; `code` and `path` say how and where.",
@@ -162,7 +163,7 @@ def _question(
                 "description": "The answer.",
                 "content": _content(answered, None, "application/json", "application/msgpack"),
             },
-            **_problems(400, 413, 415, 422, 500, 503),
+            **_problems(400, *((409,) if budget else ()), 413, 415, 422, 500, 503),
         },
     }
     if budget:

@@ -28,6 +28,7 @@ class Mapping(NamedTuple):
 
 
 REFUSALS: Final[dict[RefusalCode, tuple[int, str]]] = {
+    "already_asked": (409, "The attempt was asked about before, with another body"),
     "bad_header": (400, "A header is not what it should be"),
     "body_too_large": (413, "The body is too large"),
     "duplicate_processor": (_UNPROCESSABLE, "A processor is named twice"),

@@ -120,7 +120,7 @@ class SqliteJournal:
             await future
 
     async def find(self, decision_id: str) -> DecisionMade | None:
-        """Return the latest decision event of an id.
+        """Return the decision of an id: the event of its answer, and one of a repeat only where there is no other.
 
         Raises
         ------

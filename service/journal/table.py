@@ -33,6 +33,9 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS decisions ON events (decision_id) WHERE type <> 'outcome_settled';
 CREATE INDEX IF NOT EXISTS attempts ON events (payment_id, attempt);
 """
+_DECIDED: Final = "_decided"
+_REPEATED: Final = "_repeated"
+"""Ends of the types of rows: an answer given for the first time, and one that was given again."""
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(JournalEvent).decode
 _VALUES: Final = "(?, ?, ?, ?, ?, ?)"
@@ -66,8 +69,9 @@ def row_of(event: JournalEvent) -> Row:
             _ENCODE(event),
         )
     answer = event.answer
+    tag = str(type(event).__struct_config__.tag)
     return Row(
-        type(event).__struct_config__.tag,  # type: ignore[arg-type]
+        tag.replace(_DECIDED, _REPEATED) if event.repeat else tag,
         answer.decision_id,
         answer.payment_id,
         answer.attempt,
@@ -145,9 +149,13 @@ def _insert_some(connection: sqlite3.Connection, rows: list[Row]) -> None:
 
 
 def find(connection: sqlite3.Connection, decision_id: str) -> DecisionMade | None:
-    """Return the latest decision of an id."""
+    """Return the decision of an id: the event of its answer, and one of a repeat only where there is no other.
+
+    Of several processes with a journal each, one has the answer and another may have given it again.
+    """
     found = connection.execute(
-        "SELECT body FROM events WHERE decision_id = ? AND type <> 'outcome_settled' ORDER BY seq DESC LIMIT 1",
+        "SELECT body FROM events WHERE decision_id = ? AND type <> 'outcome_settled'"
+        " ORDER BY type LIKE '%_repeated', seq DESC LIMIT 1",
         (decision_id,),
     ).fetchone()
     event = None if found is None else _DECODE(found[0])
@@ -157,8 +165,10 @@ def find(connection: sqlite3.Connection, decision_id: str) -> DecisionMade | Non
 def find_attempt(connection: sqlite3.Connection, payment_id: str, attempt: int) -> DecisionMade | None:
     """Return the latest decision about an attempt: its own, else the retry decision that planned it."""
     found = connection.execute(
-        "SELECT body FROM events WHERE payment_id = ?1 AND (attempt = ?2 AND type IN ('auth_decided', 'routing_decided')"
-        " OR attempt = ?2 - 1 AND type = 'retry_decided') ORDER BY attempt DESC, seq DESC",
+        "SELECT body FROM events WHERE payment_id = ?1 AND (attempt = ?2 AND type IN"
+        " ('auth_decided', 'routing_decided', 'auth_repeated', 'routing_repeated')"
+        " OR attempt = ?2 - 1 AND type IN ('retry_decided', 'retry_repeated'))"
+        " ORDER BY attempt DESC, type LIKE '%_repeated', seq DESC",
         (payment_id, attempt),
     )
     for (body,) in found:

@@ -12,17 +12,18 @@ import onnxruntime
 
 from contracts.bundle import Manifest, ModelEntry
 from features.assemble import RETRY_WIDTH, WIDTH, Matrix
-from features.catalog import POSITION
+from features.catalog import GROUPS, POSITION
 from service.errors import BundleRefused, ModelFailed
 
 GOLDEN_TOLERANCE: Final = 1e-5
 """How far this machine's answer to a golden row may be from the trainer's."""
+_GROUP_OF: Final = {spec.name: group for group, specs in GROUPS.items() for spec in specs}
 
 
 class Model:
     """One ONNX graph in one thread; answers a calibrated probability per row."""
 
-    __slots__ = ("_columns", "_name", "_run")
+    __slots__ = ("_columns", "_groups", "_in_group", "_name", "_run", "_typical")
 
     def __init__(self, name: str, entry: ModelEntry, graph: bytes) -> None:
         options = onnxruntime.SessionOptions()
@@ -32,6 +33,9 @@ class Model:
         self._name = name
         self._run: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run
         self._columns = np.array([POSITION[each] for each in entry.inputs], dtype=np.intp)
+        self._typical = np.array(entry.typical, dtype=np.float32)
+        self._groups = [name for name in dict.fromkeys(map(_GROUP_OF.__getitem__, entry.inputs)) if entry.typical]
+        self._in_group = np.array([[_GROUP_OF[each] == name for each in entry.inputs] for name in self._groups])
 
     def probability(self, rows: Matrix) -> list[float]:
         """Return one probability per row of the catalog's vector.
@@ -42,6 +46,19 @@ class Model:
             When the graph raises, or answers something that is no probability.
         """
         return self.of_inputs(rows.take(self._columns, axis=1))
+
+    def made_typical(self, row: Matrix) -> dict[str, float]:
+        """Return by group of features the probability of a row in which that group is as a typical payment has it.
+
+        Parameters
+        ----------
+        row
+            Shape (1, n), of the catalog's vector.
+        """
+        if not self._groups:
+            return {}
+        inputs = np.where(self._in_group, self._typical, row.take(self._columns, axis=1))
+        return dict(zip(self._groups, self.of_inputs(inputs), strict=True))
 
     def of_inputs(self, inputs: Matrix) -> list[float]:
         """Return one probability per row of this model's own inputs, shape (n, inputs)."""
@@ -76,6 +93,10 @@ class Scorer:
         """Return the model's probability per row; see `Model.probability`."""
         return self._models[name].probability(rows)
 
+    def made_typical(self, name: str, row: Matrix) -> dict[str, float]:
+        """Return what `Model.made_typical` does; nothing for a model that is not here."""
+        return self._models[name].made_typical(row) if name in self._models else {}
+
     def prior(self, name: str, *keys: str) -> float:
         """Return the most specific prior there is: the first of `keys` that is known, else the overall rate."""
         table = self._priors.get(name, {})
@@ -100,6 +121,9 @@ def load_models(folder: Path, manifest: Manifest, graphs: dict[str, bytes]) -> d
         for each in entry.inputs:
             if POSITION.get(each, known) >= known:
                 raise BundleRefused(str(folder), f"the {name} model wants {each}, which is no feature it can have")
+        if len(entry.typical) not in (0, len(entry.inputs)):
+            reason = f"the {name} model has {len(entry.inputs)} inputs, a typical row of it {len(entry.typical)}"
+            raise BundleRefused(str(folder), reason)
         if not entry.golden_rows or len(entry.golden_rows) != len(entry.golden_expected):
             counts = f"{len(entry.golden_rows)} and {len(entry.golden_expected)}"
             reason = f"expected golden rows of the {name} model and as many answers, got {counts}"
