@@ -19,6 +19,7 @@ from service.models.active import ActiveBundles
 from service.models.bundle import MANIFEST, Bundle
 from service.policy.rules import Rules
 from service.store import FeatureStore, open_store
+from tests.servers import opened
 
 RULES = Rules.load()
 
@@ -108,7 +109,7 @@ async def serving(
     await bundles.refresh()
     assert bundles.failing is None
     kept = open_store(store, timeout_ms=timeout_ms) if isinstance(store, str) else store
-    assert await kept.open() is None
+    await opened(kept)
     journal = journal or SqliteJournal(folder)
     decide = Decide(bundles, kept, journal)
     try:

@@ -16,6 +16,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from service.store import FeatureStore
+
 START_SECONDS = 30
 """How long a server may take to answer, other ports included; a busy machine takes seconds."""
 
@@ -54,6 +56,14 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = 60) -> Non
         if time.monotonic() > until:
             raise TimeoutError(f"{what}: not within {seconds} s")
         time.sleep(0.02)
+
+
+async def opened(store: FeatureStore) -> None:
+    """Open a store whose servers are well; on a busy machine they may be given a second that they do not get."""
+    until = time.monotonic() + START_SECONDS
+    while (told := await store.open()) is not None:
+        assert "within" in told or "Timeout" in told, told
+        assert time.monotonic() < until, told
 
 
 def tls_options(certificate: Path, port: int) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service.store import open_store
 from tests.parity.replay import Matrix, differences, offline, stored
 from tests.parity.streams import Row, attempts, dense
+from tests.servers import opened
 
 SLOW: Final = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 TIMEOUT_MS: Final = 10_000.0
@@ -23,7 +24,7 @@ def replayed(url: str, rows: list[Row], seed: int) -> Matrix:
 
     async def live() -> Matrix:
         store = open_store(url, timeout_ms=TIMEOUT_MS)
-        assert await store.open() is None
+        await opened(store)
         try:
             return await stored(store, rows, seed, f"{next(lives)}/")
         finally:

@@ -10,6 +10,7 @@ from service.store import FeatureStore, open_store
 from service.store.base import Item
 from service.store.bulk import put_many
 from service.store.memory import MemoryStore
+from tests.servers import opened
 
 Story = Callable[[FeatureStore], Awaitable[None]]
 
@@ -24,7 +25,7 @@ class Tell(Protocol):
 async def act(url: str, story: Story, timeout_ms: float = 5000) -> None:
     store = open_store(url, timeout_ms=timeout_ms)
     try:
-        assert await store.open() is None
+        await opened(store)
         await story(store)
     finally:
         await store.close()

@@ -20,7 +20,7 @@ from service.store import Applied, FeatureStore, StateKeys, Update, open_store
 from service.store.base import Decided, Kept, Reservation, by_question, clustered, clustered_mark
 from service.store.bulk import fetch_many, put_many
 from service.store.topology import Node, Topology
-from tests.servers import RedisCluster, RedisServer, free_port, wait_until
+from tests.servers import RedisCluster, RedisServer, free_port, opened, wait_until
 
 START = 1_780_000_000 * SECOND
 
@@ -47,7 +47,7 @@ def tell(url: str, story, timeout_ms: float = 5000) -> None:
     async def act() -> None:
         store = open_store(url, timeout_ms=timeout_ms)
         try:
-            assert await store.open() is None
+            await opened(store)
             await story(store)
         finally:
             await store.close()

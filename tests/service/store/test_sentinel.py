@@ -12,7 +12,7 @@ from features.state import View
 from service.errors import StoreTimeout, StoreUnavailable
 from service.store import FeatureStore, StateKeys, Update, open_store
 from service.store.bulk import fetch_many, put_many
-from tests.servers import Watched, wait_until
+from tests.servers import Watched, opened, wait_until
 
 START = 1_780_000_000 * SECOND
 CARD = StateKeys(("tok_1",))
@@ -31,7 +31,7 @@ def tell(url: str, story, timeout_ms: float = 1000) -> None:
     async def act() -> None:
         store = open_store(url, timeout_ms=timeout_ms)
         try:
-            assert await store.open() is None
+            await opened(store)
             await story(store)
         finally:
             await store.close()
