@@ -150,6 +150,7 @@ class ClusterStore:
         """
         until = self._until(deadline)
         event_id, updates, records, answer, reservation = decided
+        event = [] if event_id is None else parts(self._event_ttl_ms, Applied(event_id, updates))
         locked = 0.0
         if answer is not None:
             there = await self._lock(answer.key, until)
@@ -166,7 +167,6 @@ class ClusterStore:
                     await self._trips.ask([_unlocked(answer.key)], until)
                 return found
             ledger = found.ledger
-        event = [] if event_id is None else parts(self._event_ttl_ms, Applied(event_id, updates))
         rest = [*event, *map(kept, records)]
         if answer is not None:
             rest.append(_answered(answer))
