@@ -1,20 +1,26 @@
 """What holds for the memory store alone: times to live, bounds, and its snapshot."""
 
 import asyncio
+import struct
 import time
+import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from features.clock import SECOND
 from features.increment import attempt_increment
 from features.layout import LAYOUTS
 from features.state import add
+from service import ledger, standing
 from service.errors import StoreUnavailable
-from service.store import StateKeys, States, Update, by_attempt
-from service.store.base import Decided, Kept
+from service.ledger import Entry
+from service.standing import Note
+from service.store import Applied, StateKeys, States, Update, by_attempt
+from service.store.base import Decided, Kept, Reservation, StandingUpdate
 from service.store.memory import Expiring, MemoryStore
-from service.store.snapshot import MAGIC
+from service.store.snapshot import MAGIC, load
 
 START = 1_780_000_000 * SECOND
 CARD = StateKeys(("tok_1",), record=by_attempt("p_1", 1))
@@ -31,9 +37,16 @@ class Clock:
         return self.now
 
 
+LEDGER = "visa:c:3:m_1tok_1"
+ALL = StateKeys(("tok_1",), (), by_attempt("p_1", 1), ("p:north",), LEDGER, "auth:1:p_1")
+
+
 async def filled(path: Path | None = None, **options) -> MemoryStore:
     store = MemoryStore(path, **options)
     await store.open()
+    await store.apply_many([Applied("o1", standings=[StandingUpdate("p:north", Note(START, approved=True))])])
+    answer, reservation = Kept("auth:1:p_1", b"answer", 7200), Reservation(LEDGER, Entry(START, 1, 5), ())
+    await store.decided(Decided(None, answer=answer, reservation=reservation))
     await store.decided(Decided("e1", UPDATES, [Kept(by_attempt("p_1", 1), b"record", 3600)]))
     return store
 
@@ -50,6 +63,16 @@ def test_everything_ends_in_its_time() -> None:
         assert (await store.read(CARD)).record == b"record"
         clock.now = 3600
         assert (await store.read(CARD)).record is None
+        for key, name, ttl in (
+            ("auth:1:p_1", "answer", 7200),
+            (LEDGER, "ledger", ledger.TTL_SECONDS),
+            (("p:north",), "standings", standing.TTL_SECONDS),
+        ):
+            clock.now = ttl - 1
+            assert any(getattr(await store.read(StateKeys(**{name: key})), name))
+            clock.now = ttl
+            ended = getattr(await store.read(StateKeys(**{name: key})), name)
+            assert ended in (None, (None,))
         clock.now = LAYOUTS["card"].ttl_seconds - 1
         assert (await store.read(CARD)).payment[0] is not None
         clock.now = LAYOUTS["card"].ttl_seconds
@@ -84,12 +107,15 @@ def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:
     async def story() -> None:
         path = tmp_path / "deep" / "state"
         store = await filled(path)
-        before = await store.read(CARD)
+        before = await store.read(ALL)
         await store.close()
         assert [file.name for file in path.parent.iterdir()] == ["state"]
         again = MemoryStore(path)
         assert await again.open() is None
-        assert await again.read(CARD) == before
+        assert await again.read(ALL) == before
+        assert (before.record, before.answer) == (b"record", b"answer")
+        assert before.standings == (standing.add(None, Note(START, approved=True)),)
+        assert before.ledger == ledger.pack([Entry(START, 1, 5)])
         assert before.payment[0] == add(LAYOUTS["card"], None, UPDATES[0].increment)
         assert not await again.apply("e1", UPDATES)
         await again.close()
@@ -131,6 +157,50 @@ def test_a_snapshot_is_written_again_and_again_while_there_are_changes(tmp_path:
         while path.stat().st_mtime_ns == written:
             assert time.monotonic() < until
             await asyncio.sleep(0.01)
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_from_before_there_were_answers_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+
+    async def story() -> None:
+        await (await filled(path)).close()
+        snapshot = load(path)
+        assert snapshot is not None
+        earlier = {name: getattr(snapshot, name) for name in ("saved_at", "states", "events", "records")}
+        body = msgspec.msgpack.encode(earlier)
+        head = MAGIC + struct.pack("<HIQ", 1, zlib.crc32(body), len(body))
+        path.write_bytes(head + body)
+        again = MemoryStore(path)
+        assert await again.open() is None
+        states = await again.read(ALL)
+        assert (states.record, states.standings, states.ledger, states.answer) == (b"record", (None,), None, None)
+        assert states.payment[0] is not None
+        assert not await again.apply("e1", UPDATES)
+        await again.close()
+
+    asyncio.run(story())
+
+
+def test_answers_ledgers_and_standings_are_bounded_as_records_are() -> None:
+    async def story() -> None:
+        store = MemoryStore(most_events=50)
+        for number in range(80):
+            kept = Kept(f"auth:1:p_{number}", b"answer", 60)
+            reservation = Reservation(f"visa:c:{number}", Entry(START, 1, 5), ())
+            await store.decided(Decided(f"e{number}", (), [Kept(f"a:{number}", b"record", 60)], kept, reservation))
+            note = StandingUpdate(f"p:{number}", Note(START))
+            await store.apply_many([Applied(f"o{number}", standings=[note])])
+        found = []
+        for number in range(80):
+            asked = StateKeys((), (), f"a:{number}", (f"p:{number}",), f"visa:c:{number}", f"auth:1:p_{number}")
+            states = await store.read(asked)
+            found.append(
+                [part is not None for part in (states.record, *states.standings, states.ledger, states.answer)]
+            )
+        assert found == [[False] * 4] * 30 + [[True] * 4] * 50
         await store.close()
 
     asyncio.run(story())
