@@ -130,7 +130,7 @@ def _count(limits: Sequence[Limit], amount_minor: int, attempts: Sequence[Entry]
         start = now - limit.window_us
         if limit.resets:
             for entry in attempts:
-                if entry.status == APPROVED and entry.at > start:
+                if entry.status == APPROVED and start < entry.at <= now:
                     start = entry.at
         amount = limit.amount_minor
         times = [

@@ -201,10 +201,13 @@ class _Terms:
             if entry.status != RESERVED:
                 detail = f"attempt {number} was made and failed: ask about that one"
                 return self._settle("stop", "superseded", detail)
-            if entry.at <= at and self.verdict in _SENDS:
-                ago = (at - entry.at) // SECOND
-                detail = f"attempt {number} was due {ago} s ago and nobody has said what became of it"
-                return self._settle("verify_first", "retry_unresolved", detail)
+            if self.verdict not in _SENDS:
+                return None
+            if entry.at > at:
+                detail = f"attempt {number} is planned already, in {(entry.at - at) // SECOND} s, by whoever asked before"
+                return self._settle("stop", "retry_planned", detail)
+            detail = f"attempt {number} was due {(at - entry.at) // SECOND} s ago and nobody has said what became of it"
+            return self._settle("verify_first", "retry_unresolved", detail)
         return None
 
     def hold(self, latest: int) -> None:

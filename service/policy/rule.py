@@ -177,6 +177,14 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     aliases: tuple[str, ...] = ()
 
 
+class Switch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A shop's word on a shipped rule: followed or not, and why. `id` names one rule, or all that its table spells out."""
+
+    id: RuleId
+    enabled: bool
+    source: Text
+
+
 class AdviceMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An advice code as one processor renumbers it, and the network's own code that it means."""
 

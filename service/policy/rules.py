@@ -26,6 +26,7 @@ from service.policy.rule import (
     Region,
     RiskAnalysisRule,
     Rule,
+    Switch,
     TreatmentRule,
 )
 from service.policy.rulebook import RuleBook
@@ -44,7 +45,7 @@ Entry = (
     | Network
     | AdviceMapping
 )
-_TABLES: Final[dict[str, type[Entry]]] = {
+_TABLES: Final[dict[str, type[Entry | Switch]]] = {
     "decline": DeclineRule,
     "treatment": TreatmentRule,
     "limit": LimitRule,
@@ -55,6 +56,7 @@ _TABLES: Final[dict[str, type[Entry]]] = {
     "region": Region,
     "network": Network,
     "advice_mapping": AdviceMapping,
+    "switch": Switch,
 }
 _E = TypeVar("_E", bound=Entry)
 
@@ -76,9 +78,12 @@ class Rules:
         self._aliases = _aliases(self.of(Network))
         rules = [entry for entry in self._entries if isinstance(entry, Rule) and entry.enabled]
         for rule in rules:
-            region = getattr(rule, "region", None)
-            if region is not None and region not in self._regions:
-                raise RuleError(rule.id, f"expected one of the regions {sorted(self._regions)}, got {region!r}")
+            named = [getattr(rule, "region", None)]
+            if isinstance(rule, LimitRule):
+                named += [fee.region for fee in rule.fees]
+            for region in named:
+                if region is not None and region not in self._regions:
+                    raise RuleError(rule.id, f"expected one of the regions {sorted(self._regions)}, got {region!r}")
         self._changes = sorted(
             {rule.effective_from for rule in rules}
             | {rule.effective_to for rule in rules if rule.effective_to is not None}
@@ -97,31 +102,38 @@ class Rules:
         folder : Path
             Where the rule files are.
         override : Path, optional
-            A file whose entries replace those of the same id, or are added.
+            A file whose entries replace those of the same id, or are added; a ``[[switch]]`` in it has a shipped rule
+            followed or not.
 
         Raises
         ------
         RuleError
             A file cannot be read, says something unknown, repeats an id, orders its dates wrongly, names an unknown
-            region, or two rules in force on the same day say different things of the same decline.
+            region, switches what is not there, or two rules in force on the same day say different things of the same
+            decline.
         """
         entries: dict[str, Entry] = {}
+        files: dict[str, str] = {}
         paths = sorted(folder.glob("*.toml"))
         if not paths:
             raise RuleError(str(folder), "expected rule files (*.toml), found none")
         for path in paths:
-            for key, entry in _read(path):
+            for where, key, entry in _read(path):
+                if isinstance(entry, Switch):
+                    raise RuleError(where, "expected a switch in a shop's own file only: set enabled where the rule is")
                 if key in entries:
                     raise RuleError(path.name, f"the id {entry.id!r} is taken already")
-                entries[key] = entry
+                entries[key], files[entry.id] = entry, path.name
         if override is not None:
-            own: dict[str, Entry] = {}
-            for key, entry in _read(override):
-                if key in own:
-                    raise RuleError(override.name, f"the id {entry.id!r} is taken already")
-                own[key] = entry
-            entries.update(own)
-        return cls(entries)
+            _lay_over(entries, files, override)
+        try:
+            return cls(entries)
+        except RuleError as exc:
+            file = files.get(exc.where)
+            if file is None:
+                raise
+            where = f"{file}: {exc.where}"
+            raise RuleError(where, exc.what) from exc
 
     def at(self, day: date) -> RuleBook:
         """Return the rules in force on a day, compiled; days between two changes share one book."""
@@ -159,8 +171,29 @@ class Rules:
         return tuple(entry for entry in self._entries if isinstance(entry, kind))
 
 
-def _read(path: Path) -> Iterable[tuple[str, Entry]]:
-    """Yield the checked entries of a file, each under its table and id."""
+def _lay_over(entries: dict[str, Entry], files: dict[str, str], override: Path) -> None:
+    """Replace, add and switch what a shop's own file says."""
+    own: dict[str, Entry] = {}
+    switches: list[tuple[str, Switch]] = []
+    for where, key, entry in _read(override):
+        if isinstance(entry, Switch):
+            switches.append((where, entry))
+        elif key in own:
+            raise RuleError(override.name, f"the id {entry.id!r} is taken already")
+        else:
+            own[key], files[entry.id] = entry, override.name
+    entries.update(own)
+    for where, switch in switches:
+        names = (f"rule:{switch.id}", f"rule:{switch.id}.")
+        keys = [key for key in entries if key == names[0] or key.startswith(names[1])]
+        if not keys:
+            raise RuleError(where, f"expected the id of a rule, got {switch.id!r}")
+        for key in keys:
+            entries[key] = msgspec.structs.replace(entries[key], enabled=switch.enabled)
+
+
+def _read(path: Path) -> Iterable[tuple[str, str, Entry | Switch]]:
+    """Yield the checked entries of a file: where each stands, its table and id, and itself."""
     try:
         with path.open("rb") as file:
             tables = tomllib.load(file)
@@ -175,10 +208,10 @@ def _read(path: Path) -> Iterable[tuple[str, Entry]]:
             if isinstance(row, dict) and isinstance(row.get("id"), str):
                 where += f" ({row['id']})"
             for entry in _expand(_convert(row, _TABLES[table], where), where):
-                yield f"{kind}:{entry.id}", entry
+                yield where, f"{kind}:{entry.id}", entry
 
 
-def _convert(row: Any, kind: type[Entry], where: str) -> Entry:
+def _convert(row: Any, kind: type[Entry | Switch], where: str) -> Entry | Switch:
     try:
         entry = msgspec.convert(row, kind)
     except msgspec.ValidationError as exc:
@@ -189,7 +222,7 @@ def _convert(row: Any, kind: type[Entry], where: str) -> Entry:
     return entry
 
 
-def _expand(entry: Entry, where: str) -> Iterable[Entry]:
+def _expand(entry: Entry | Switch, where: str) -> Iterable[Entry | Switch]:
     """Take a decline rule over several codes apart into one rule for each."""
     if not isinstance(entry, DeclineRule):
         yield entry

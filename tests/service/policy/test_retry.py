@@ -2,8 +2,8 @@ from datetime import timedelta
 
 import pytest
 
-from contracts.terms import FeeSchedule
 from contracts.payment import PreviousAttempt
+from contracts.terms import FeeSchedule
 
 P = ("a", "b", "c")
 

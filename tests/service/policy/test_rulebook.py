@@ -161,15 +161,10 @@ def test_a_mastercard_advice_means_nothing_at_visa(read):
 def test_no_advice_forbids_only_where_a_shop_enables_that_default(read, override):
     assert read("mastercard", "51").decline_class == "later"
     own = override("""
-[[decline]]
+[[switch]]
 id = "mastercard.no_advice"
-network = "mastercard"
-without_advice = true
-class = "never"
-effective_from = 1987-01-01
-default = true
+enabled = true
 source = "One large gateway's default"
-confidence = "D"
 """).at(DAY)
     asked = {"processor": "a", "code": "51", "reason": None, "country": "US", "initiator": "customer"}
     assert own.read("mastercard", advice=None, **asked).decline_class == "never"
@@ -233,6 +228,42 @@ def test_a_stated_reason_is_read_where_there_is_no_code(read, reason, meant):
     assert read("visa", reason=reason).decline_class == meant
 
 
+@pytest.mark.parametrize("network", ["visa", "mastercard", "discover"])
+@pytest.mark.parametrize("code", [None, "05", "82"])
+def test_a_token_refused_as_such_may_go_as_the_card_number(read, network, code):
+    reading = read(network, code, reason="invalid_cryptogram")
+    assert (reading.decline_class, reading.send_as, reading.blame) == ("fix_data", "card_number", "merchant")
+
+
+def test_a_refused_token_does_not_lift_what_a_code_or_an_advice_forbids(read):
+    assert read("visa", "41", reason="invalid_cryptogram").decline_class == "never"
+    assert read("mastercard", "05", "03", reason="invalid_cryptogram").decline_class == "never"
+
+
+def test_mastercard_04_may_go_as_the_card_number_unless_the_code_forbids(read):
+    assert read("mastercard", "05", "04").send_as == "card_number"
+    assert read("mastercard", "41", "04").send_as is None
+
+
+def test_an_advice_does_not_lift_doubt_about_the_outcome(read):
+    reading = read("mastercard", "68", "24")
+    assert reading.decline_class == "unknown_outcome"
+    assert ids(reading) == ["iso.unknown_outcome.68", "mastercard.mac_1_hour.24"]
+
+
+@pytest.mark.parametrize(("code", "meant"), [("79", "never"), ("82", "never"), ("83", "never"), ("51", "later")])
+def test_no_advice_may_forbid_for_some_codes_alone(override, code, meant):
+    book = override("""
+[[switch]]
+id = "mastercard.no_advice_on"
+enabled = true
+source = "our gateway's default"
+""").at(DAY)
+    asked = {"processor": "a", "code": code, "reason": None, "country": "US", "initiator": "customer"}
+    assert book.read("mastercard", advice=None, **asked).decline_class == meant
+    assert book.read("mastercard", advice="24", **asked).decline_class == "later"
+
+
 def test_a_decline_that_states_nothing_is_later(read):
     assert read("discover").decline_class == "later"
     assert ids(read("discover")) == ["iso.unlisted.*"]
@@ -248,3 +279,4 @@ def test_blame_says_whose_decline_it_was(read):
     assert read("visa", "03").blame == "processor"
     assert read("visa", "54").blame == "customer"
     assert read("visa", "91").blame == "network"
+    assert read("visa", reason="timeout").blame == "processor"

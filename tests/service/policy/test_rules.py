@@ -5,6 +5,7 @@ import pytest
 
 from service.policy.errors import PolicyError, RuleError
 from service.policy.rule import DeclineRule, LimitRule, RiskAnalysisRule, Rule
+from service.policy.rulebook import GRACE_US
 from service.policy.rules import FOLDER, Rules
 
 LIMIT = """
@@ -51,7 +52,77 @@ def test_the_mastercard_daily_limit_tightens_and_the_monthly_one_joins(rules):
 
     assert limits(date(2022, 9, 30)) == [(20, 86_400)]
     assert limits(date(2022, 10, 1)) == [(10, 86_400)]
-    assert limits(date(2024, 4, 1)) == [(10, 86_400), (35, 2_592_000)]
+    assert limits(date(2024, 4, 1)) == [(10, 86_400), (35, 2_592_000), (7, 2_592_000)]
+
+
+def test_the_mastercard_monthly_limits_are_of_one_amount_and_brazils_is_stricter(rules):
+    book = rules.at(date(2026, 1, 1))
+    at_home = book.binding("mastercard", "DE", "customer")
+    in_brazil = book.binding("mastercard", "BR", "customer")
+    assert [(limit.limit, limit.same_amount) for limit in at_home] == [(10, False), (35, True)]
+    assert [(limit.limit, limit.same_amount) for limit in in_brazil] == [(10, False), (35, True), (7, True)]
+    assert [limit.of(700).amount_minor for limit in in_brazil] == [None, 700, 700]
+
+
+def test_a_limit_is_counted_with_ten_minutes_of_grace(rules):
+    for limit in rules.at(date(2026, 1, 1)).limits("mastercard"):
+        assert limit.counted.window_us == limit.window_seconds * 1_000_000 + GRACE_US == limit.of(1).window_us
+
+
+def test_a_limit_of_one_sides_attempts_binds_that_side_alone(override):
+    book = override(LIMIT.format(id="own.limit") + 'initiator = "merchant"\n').at(date(2026, 1, 1))
+    assert [limit.limit for limit in book.binding("visa", "DE", "merchant")] == [20, 5]
+    assert [limit.limit for limit in book.binding("visa", "DE", "customer")] == [20]
+
+
+@pytest.mark.parametrize(
+    ("rule", "fees"),
+    [
+        ("visa.reattempts_20", {("us", False): 10, ("us", True): 15, ("br", False): 10, ("br", True): 25}),
+        ("mastercard.declines_10_a_day", {(None, None): 50, ("eea", None): 55}),
+        ("mastercard.attempts_35_a_month", {(None, None): 50, ("eea", None): 55}),
+    ],
+)
+def test_fees_of_an_excess_attempt_are_carried_with_region_and_source(rules, rule, fees):
+    (limit,) = [limit for limit in rules.of(LimitRule) if limit.id == rule]
+    assert {(fee.region, fee.cross_border): fee.fee_minor for fee in limit.fees} == fees
+    assert all(fee.source and fee.confidence == "S" for fee in limit.fees)
+
+
+@pytest.mark.parametrize(
+    ("rule", "against"),
+    [
+        ("visa.reattempts_20_from_19_may", "visa.reattempts_15"),
+        ("visa.reattempts_20_by_amount", "visa.reattempts_20"),
+        ("visa.category_3_account_number.14", "visa.category_1.14"),
+        ("visa.57_redefined.57", "visa.category_1.57"),
+        ("visa.15_phased_out.15", "visa.category_1.15"),
+        ("visa.category_2_83_in_the_table.83", "visa.category_4_83.83"),
+        ("visa.category_2_83_from_october.83", "visa.category_2_83.83"),
+        ("mastercard.declines_10_a_day_until_2024", "mastercard.declines_10_a_day"),
+    ],
+)
+def test_both_sides_of_a_conflict_are_carried_and_one_is_followed(rules, rule, against):
+    known = {entry.id: entry for entry in rules.of(Rule)}
+    assert not known[rule].enabled
+    assert known[against].enabled
+    assert against.removesuffix("." + against.rpartition(".")[2]) in known[rule].note or against in known[rule].note
+
+
+def test_46_is_described_anew_in_april_2026_and_stays_forbidden(rules):
+    def read(day):
+        asked = {"processor": "a", "advice": None, "reason": None, "country": "US", "initiator": "customer"}
+        reading = rules.at(day).read("visa", code="46", **asked)
+        return reading.decline_class, reading.category, reading.rules[0].id
+
+    assert read(date(2026, 4, 24)) == ("never", 1, "visa.category_1_closed_account.46")
+    assert read(date(2026, 4, 25)) == ("never", 1, "visa.category_1_46_described_anew.46")
+
+
+def test_books_to_come_are_named_with_their_first_day(rules):
+    (change,) = rules.between(date(2025, 5, 20), date(2025, 6, 1))
+    assert change == (date(2025, 5, 25), rules.at(date(2025, 6, 1)))
+    assert rules.between(date(2025, 5, 25), date(2025, 6, 1)) == ()
 
 
 @pytest.mark.parametrize("network", ["amex", "discover", "elo"])
@@ -80,9 +151,12 @@ def test_every_rule_names_its_source_and_holds_on_some_day(rules):
 
 
 def test_risk_analysis_bands_are_carried(rules):
-    bands = [(rule.fraud_rate_basis_points, rule.up_to_minor) for rule in rules.of(RiskAnalysisRule)]
+    bands = [
+        (rule.fraud_rate_basis_points, rule.up_to_minor)
+        for rule in rules.of(RiskAnalysisRule)
+        if rule.currency == "EUR"
+    ]
     assert bands == [(13.0, 10_000), (6.0, 25_000), (1.0, 50_000)]
-    assert rules.at(date(2026, 1, 1)).risk_analysis == rules.of(RiskAnalysisRule)
 
 
 def test_days_between_two_changes_share_one_book(rules):
@@ -127,6 +201,62 @@ confidence = "S"
     assert classes == {"01": "later", "05": "never", "13": "later", "63": "later", "*": "later"}
 
 
+def test_a_shop_lowers_and_raises_a_limit_and_the_rest_stays(override):
+    for limit in (3, 40):
+        own = override(LIMIT.format(id="visa.reattempts_20").replace("limit = 5", f"limit = {limit}"))
+        assert visa_limits(own, date(2026, 1, 1)) == [limit]
+        assert [one.limit for one in own.at(date(2026, 1, 1)).limits("mastercard")] == [10, 35, 7]
+
+
+SWITCH = """
+[[switch]]
+id = "{id}"
+enabled = {enabled}
+source = "our acquirer says otherwise"
+"""
+
+
+def test_a_shop_switches_a_rule_off(override, rules):
+    own = override(SWITCH.format(id="visa.reattempts_20", enabled="false"))
+    assert visa_limits(own, date(2026, 1, 1)) == []
+    assert own.fingerprint != rules.fingerprint
+
+
+def test_a_shop_switches_one_code_or_a_whole_table_off(override):
+    def classes(own):
+        asked = {"processor": "a", "advice": None, "reason": None, "country": "US", "initiator": "customer"}
+        return [own.at(date(2026, 1, 1)).read("visa", code=code, **asked).rules[0].id for code in ("15", "57")]
+
+    assert classes(override(SWITCH.format(id="visa.category_1.15", enabled="false"))) == [
+        "iso.never.15",
+        "visa.category_1.57",
+    ]
+    assert classes(override(SWITCH.format(id="visa.category_1", enabled="false"))) == ["iso.never.15", "iso.later.57"]
+
+
+def test_a_shop_follows_the_other_reading(override):
+    own = override(
+        SWITCH.format(id="visa.reattempts_20", enabled="false")
+        + SWITCH.format(id="visa.reattempts_20_by_amount", enabled="true")
+    )
+    assert [limit.same_amount for limit in own.at(date(2026, 1, 1)).limits("visa")] == [True]
+
+
+def test_following_both_readings_of_one_decline_is_refused_with_file_and_both(override):
+    with pytest.raises(RuleError, match=r"^visa.toml: visa.*14: visa.*14 speaks of the same decline on the same days"):
+        override(SWITCH.format(id="visa.category_3_account_number", enabled="true"))
+
+
+def test_a_switch_of_nothing_is_refused(override):
+    with pytest.raises(RuleError, match=r"own.toml: \[\[switch\]\] 1 \(visa.reattempts\): expected the id of a rule"):
+        override(SWITCH.format(id="visa.reattempts", enabled="false"))
+
+
+def test_a_switch_among_the_shipped_rules_is_refused(tmp_path):
+    with pytest.raises(RuleError, match=r"rules.toml: \[\[switch\]\] 1 \(a.b\): expected a switch in a shop's own"):
+        Rules.load(folder(tmp_path, SWITCH.format(id="a.b", enabled="false")))
+
+
 def test_an_unknown_key_is_refused_with_file_table_and_id(tmp_path):
     with pytest.raises(RuleError, match=r"rules.toml: \[\[limit\]\] 1 \(a.b\): .*unknown field `limt`"):
         Rules.load(folder(tmp_path, LIMIT.format(id="a.b") + "limt = 3\n"))
@@ -160,8 +290,14 @@ def test_an_unknown_table_is_refused(tmp_path):
 
 
 def test_an_unknown_region_is_refused(override):
-    with pytest.raises(RuleError, match=r"a.b: expected one of the regions .* got 'mars'"):
+    with pytest.raises(RuleError, match=r"^own.toml: a.b: expected one of the regions .* got 'mars'"):
         override(LIMIT.format(id="a.b") + 'region = "mars"\n')
+
+
+def test_an_unknown_region_of_a_fee_is_refused(override):
+    fee = 'fees = [{ fee_minor = 10, currency = "USD", region = "mars", source = "test", confidence = "S" }]\n'
+    with pytest.raises(RuleError, match=r"^own.toml: a.b: expected one of the regions .* got 'mars'"):
+        override(LIMIT.format(id="a.b") + fee)
 
 
 def test_an_unreadable_file_is_refused(tmp_path):
@@ -219,6 +355,9 @@ confidence = "S"
 
 def test_the_shipped_folder_is_the_default():
     assert {path.name for path in FOLDER.glob("*.toml")} == {
+        "amex.toml",
+        "discover.toml",
+        "elo.toml",
         "generic.toml",
         "mastercard.toml",
         "regions.toml",
