@@ -141,10 +141,12 @@ def plan(
         moment(inputs.moment_us),
         standings=inputs.standings,
         ledger=entries(inputs.ledger),
+        modes=inputs.variants,
     )
     if given_up:
         return _stopped(choice, GIVEN_UP)
-    if choice.reservation is not None and not request.previous_attempts and any(code in UNKEPT for code in degraded):
+    limited = choice.reservation is not None and bool(choice.reservation[1])
+    if limited and not request.previous_attempts and any(code in UNKEPT for code in degraded):
         return _stopped(choice, UNCOUNTED)
     return choice
 
@@ -185,6 +187,16 @@ def way(request: Payment, variants: Sequence[Variant], sent: Decision | Choice) 
     return 0
 
 
+def wait(inputs: PolicyInputs, sent: RetryDecision | RetryChoice) -> int | None:
+    """Return the place of a planned retry's way and wait among those that were estimated; None for one that was not."""
+    if sent.wait_seconds not in inputs.waits:
+        return None
+    for place, variant in enumerate(inputs.variants):
+        if (variant.authentication, variant.credential) == (sent.authentication, sent.credential):
+            return place * len(inputs.waits) + inputs.waits.index(sent.wait_seconds)
+    return None
+
+
 def shown(processors: Sequence[str], choice: Choice) -> int | None:
     """Return the place of the candidate whose estimate an answer shows: the chosen one, else the best; None without any."""
     if choice.index is not None:
@@ -204,9 +216,8 @@ def expected(request: Payment, inputs: PolicyInputs | None, answer: Decision | R
     column = inputs.processors.index(answer.processor)
     if isinstance(answer, Decision):
         return inputs.approval[way(request, inputs.variants, answer)][column]
-    if answer.wait_seconds not in inputs.waits:
-        return None
-    return inputs.success[inputs.waits.index(answer.wait_seconds)][column]
+    place = wait(inputs, answer)
+    return None if place is None else inputs.success[place][column]
 
 
 def _stopped(choice: RetryChoice, why: Reason) -> RetryChoice:

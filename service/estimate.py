@@ -1,6 +1,6 @@
 """What the models of a bundle say of one payment: of every way of sending it, or of every wait before a retry.
 
-A model that fails is answered by the bundle's prior, and named. The same functions answer a question and replay a
+Where a model fails, which is named, and for a processor that none has seen, the bundle's hierarchy of rates answers. The same functions answer a question and replay a
 decision, so both come to the same numbers.
 
 This module must not know what is concluded from them.
@@ -61,13 +61,17 @@ class Estimates:
         """
         if not processors:
             return ((),) * len(variants)
-        name = MODEL_OF[kind]
-        flat = self._ask(name, in_every_way(rows, variants))
+        name, rates = MODEL_OF[kind], self._bundle.rates
+        flat = self._ask(name, in_every_way(rows, request, variants))
         if flat is None:
-            prior = self._bundle.scorer.prior
-            network = request.card_network
-            return (tuple([prior(name, f"{each}|{network}", each) for each in processors]),) * len(variants)
-        return _shaped(flat, len(processors))
+            return (tuple([self._prior(name, request, each) for each in processors]),) * len(variants)
+        width = len(processors)
+        if rates is not None:
+            for place, each in enumerate(processors):
+                if not rates.knows(each):
+                    # A processor that no model has seen: what its payment is expected to come to anywhere.
+                    flat[place::width] = [rates.of(request, each).probability] * len(variants)
+        return _shaped(flat, width)
 
     def risk(self, rows: Matrix) -> float:
         """Return the fraud probability of the payment as it was asked about."""
@@ -75,14 +79,34 @@ class Estimates:
         return self._bundle.scorer.prior("risk") if answers is None else answers[0]
 
     def success(
-        self, request: RetryRequest, at: int, processors: Sequence[str], waits: Sequence[int], rows: Matrix
+        self,
+        request: RetryRequest,
+        at: int,
+        processors: Sequence[str],
+        variants: Sequence[Variant],
+        waits: Sequence[int],
+        rows: Matrix,
     ) -> Table:
-        """Return for each wait (seconds) the success probability of a retry through each candidate."""
-        flat = self._ask("retry", self._bundle.plan.retry_rows(rows, request, at, processors, waits))
+        """Return for each way, and in it for each wait (seconds), the success probability of a retry at each candidate."""
+        plan = self._bundle.plan
+        ways = in_every_way(rows, request, variants)
+        count = len(rows)
+        matrix = [
+            plan.retry_rows(ways[start : start + count], request, at, processors, waits)
+            for start in range(0, len(ways), count)
+        ]
+        flat = self._ask("retry", matrix[0] if len(matrix) == 1 else np.concatenate(matrix))
         if flat is None:
             key = f"{request.card_network}|{request.decline.response_code or ''}"
-            return ((self._bundle.scorer.prior("retry", key),) * len(processors),) * len(waits)
+            prior = self._bundle.scorer.prior("retry", key)
+            return ((prior,) * len(processors),) * (len(waits) * len(variants))
         return _shaped(flat, len(processors))
+
+    def _prior(self, model: str, request: Payment, processor: str) -> float:
+        rates = self._bundle.rates
+        if rates is not None:
+            return rates.of(request, processor).probability
+        return self._bundle.scorer.prior(model, f"{processor}|{request.card_network}", processor)
 
     def _ask(self, model: str, rows: Matrix) -> list[float] | None:
         """Return the model's probabilities; None when the bundle has no such model, or when it failed."""
@@ -95,51 +119,33 @@ class Estimates:
             return None
 
 
-def in_every_way(rows: Matrix, variants: Sequence[Variant]) -> Matrix:
-    """Return the rows of every way of sending, way by way; the first way is that of `rows`.
+def in_every_way(rows: Matrix, request: Payment, variants: Sequence[Variant]) -> Matrix:
+    """Return the rows of every way of sending a payment, way by way.
 
     Parameters
     ----------
     rows
-        Shape (candidates, features).
+        Of the payment as it was asked about, shape (n, features).
     variants
-        The ways. In each but the first, authentication and credential are what the way says; a credential of None is
-        the one in `rows`.
+        The ways. A credential of None is the one that was asked about; whoever does not say whether 3DS is used goes without.
 
     Returns
     -------
     array
-        Shape (ways * candidates, features).
+        Shape (ways * n, features).
     """
-    if len(variants) == 1:
+    asked = "three_ds" if request.uses_3ds else "none"
+    if len(variants) == 1 and variants[0].credential is None and variants[0].authentication == asked:
         return rows
     count = len(rows)
     matrix = np.concatenate((rows,) * len(variants))
-    for place, (authentication, credential) in enumerate(_ways(variants)):
+    for place, variant in enumerate(variants):
         mine = matrix[place * count : (place + 1) * count]
-        if authentication is not None:
-            mine[:, _THREE_DS] = authentication
-        if credential is not None:
-            mine[:, _TOKEN] = credential
+        if variant.authentication != asked:
+            mine[:, _THREE_DS] = float(variant.authentication == "three_ds")
+        if variant.credential is not None:
+            mine[:, _TOKEN] = _CREDENTIAL[variant.credential]
     return matrix
-
-
-def in_one_way(row: Matrix, variants: Sequence[Variant], place: int) -> Matrix:
-    """Return the row of one way of sending, shape (1, features), made of the row as it was asked about."""
-    return row if place == 0 else in_every_way(row, (variants[0], variants[place]))[1:]
-
-
-def _ways(variants: Sequence[Variant]) -> list[tuple[float | None, float | None]]:
-    """Return for each way what it writes into the columns of 3DS and of the credential; None leaves a column alone."""
-    first = variants[0].authentication
-    ways: list[tuple[float | None, float | None]] = [(None, None)]
-    for variant in variants[1:]:
-        # A payment that does not say whether it uses 3DS goes without it: that is what its rows are of already.
-        changed = variant.authentication != first
-        authentication = float(variant.authentication == "three_ds") if changed else None
-        credential = None if variant.credential is None else _CREDENTIAL[variant.credential]
-        ways.append((authentication, credential))
-    return ways
 
 
 def _shaped(flat: list[float], width: int) -> Table:

@@ -251,7 +251,7 @@ class Learn:
             event.answer.processor,
             micros(at),
             counted=False,
-            network=self._bundles.current.policy.network(event.request.card_network, at),
+            network=self._bundles.current.network(event.request.card_network),
             expected=expected(event.request, event.inputs, event.answer),
         )
 

@@ -16,7 +16,7 @@ from features.assemble import Matrix
 from features.clock import SECOND
 from service import answer
 from service.errors import ModelFailed
-from service.estimate import MODEL_OF, Estimates, in_one_way
+from service.estimate import MODEL_OF, Estimates, in_every_way
 from service.explain import moved, reason_of
 from service.ledger import Limit
 from service.question import Question
@@ -69,7 +69,8 @@ class PaymentProposer:
     """Proposes answers to an auth or routing question."""
 
     def __init__(self, question: Question, states: States, fault: Fault) -> None:
-        self._question = question
+        assert question.kind != "retry"
+        self._question, self._kind = question, question.kind
         request, bundle, processors, at = question.request, question.bundle, question.processors, question.at
         before = None if states.record is None else decode(states.record)
         self._before = before if before is not None and before.counted else None
@@ -78,12 +79,12 @@ class PaymentProposer:
         self._states = states
         self._rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
         estimates = Estimates(bundle)
-        variants = bundle.policy.variants(request, question.kind)
+        variants = bundle.policy.variants(request, self._kind)
         self._inputs = PolicyInputs(
             moment_us=at,
             processors=processors,
             variants=variants,
-            approval=estimates.approval(question.kind, request, processors, variants, self._rows),
+            approval=estimates.approval(self._kind, request, processors, variants, self._rows),
             risk=estimates.risk(self._rows),
             standings=bundle.policy.standings(request, processors, question.sums(states), at),
             ledger=states.ledger,
@@ -97,13 +98,13 @@ class PaymentProposer:
         bundle, request, at = question.bundle, question.request, question.at
         if ledger != inputs.ledger:
             inputs = msgspec.structs.replace(inputs, ledger=ledger)
-        choice = answer.choose(bundle, question.kind, request, inputs, question.degraded, given_up=given_up)
+        choice = answer.choose(bundle, self._kind, request, inputs, question.degraded, given_up=given_up)
         shown = answer.shown(inputs.processors, choice)
         why = None
         if shown is not None and not question.degraded:
             place = answer.way(request, inputs.variants, choice)
-            row = in_one_way(self._rows[shown : shown + 1], inputs.variants, place)
-            groups = moved(bundle, MODEL_OF[question.kind], row, question.deadline)
+            row = in_every_way(self._rows[shown : shown + 1], request, inputs.variants[place : place + 1])
+            groups = moved(bundle, MODEL_OF[self._kind], row, question.deadline)
             if groups:
                 inputs = msgspec.structs.replace(inputs, moved=groups)
                 why = reason_of(inputs.approval[place][shown], groups)
@@ -151,12 +152,13 @@ class RetryProposer:
         permitted = answer.permit(bundle, request, at, ledger)
         inputs = PolicyInputs(moment_us=at, processors=processors, standings=self._standings, ledger=ledger)
         rows = None
-        if permitted.verdict is None and processors:
+        waits = bundle.policy.waits(permitted) if processors else ()
+        if waits:
             rows = self._rows()
             estimates = Estimates(bundle)
-            waits = bundle.policy.waits(permitted)
-            success = estimates.success(request, at, processors, waits, rows)
-            inputs = msgspec.structs.replace(inputs, waits=waits, success=success)
+            modes = bundle.policy.modes(request, permitted)
+            success = estimates.success(request, at, processors, modes, waits, rows)
+            inputs = msgspec.structs.replace(inputs, variants=modes, waits=waits, success=success)
             for error in estimates.failed:
                 self._fault(question, error)
         choice = answer.plan(bundle, request, permitted, inputs, question.degraded, given_up=given_up)

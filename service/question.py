@@ -118,7 +118,7 @@ def asked(kind: Kind, request: Payment, bundle: Bundle, deadline: float) -> Ques
         request,
         bundle,
         request.processors or bundle.processors,
-        bundle.policy.network(request.card_network, moment),
+        bundle.network(request.card_network),
         now,
         micros(moment),
         deadline,

@@ -4,6 +4,7 @@ This module must not know which bundle is the active one.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +13,7 @@ import msgspec
 from contracts.bundle import FORMAT, Manifest
 from features.assemble import Plan, Unreadable, nobody
 from features.catalog import FINGERPRINT, NAMES
+from features.hierarchy import Rates
 from service.errors import BundleRefused
 from service.models.scorer import Scorer, load_models
 from service.policy.errors import PolicyError
@@ -22,13 +24,18 @@ MANIFEST: Final = "manifest.json"
 
 
 class Bundle(NamedTuple):
-    """Everything one decision needs of a bundle, made ready once."""
+    """Everything one decision needs of a bundle, made ready once.
+
+    `rates` is what is expected where no model can say; `network` gives the name by which rules know a network.
+    """
 
     manifest: Manifest
     plan: Plan
     scorer: Scorer
     policy: Policy
     processors: tuple[str, ...]
+    rates: Rates | None
+    network: Callable[[str], str]
 
 
 def load(folder: Path, rules: Rules, unreadable: Unreadable = nobody) -> Bundle:
@@ -60,7 +67,8 @@ def load(folder: Path, rules: Rules, unreadable: Unreadable = nobody) -> Bundle:
         policy = Policy.compile(manifest, rules)
     except (ValueError, PolicyError) as error:
         raise BundleRefused(str(folder), str(error)) from error
-    return Bundle(manifest, plan, Scorer(manifest, models), policy, tuple(manifest.processors))
+    rates = None if manifest.hierarchy is None else Rates(manifest.hierarchy)
+    return Bundle(manifest, plan, Scorer(manifest, models), policy, tuple(manifest.processors), rates, rules.network)
 
 
 def _manifest(folder: Path) -> Manifest:
