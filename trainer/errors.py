@@ -8,6 +8,7 @@
     ├── FitError            history from which nothing can be learnt
     ├── FeaturesError       features that cannot be computed or written, or an engine that is not there
     ├── ExportError         an ONNX model that does not answer like the model it was made from
+    ├── EvaluateError       a history, a log or a journal by which nothing can be judged
     ├── StoreRefused        a store that cannot be written
     └── BundleError         a bundle that cannot be written, found or activated
 """
@@ -31,6 +32,10 @@ class FitError(TrainerError):
 
 class FeaturesError(TrainerError):
     """Features that cannot be computed or written, or an engine that is not there."""
+
+
+class EvaluateError(TrainerError):
+    """A history, a log or a journal by which nothing can be judged."""
 
 
 class ExportError(TrainerError):

@@ -55,11 +55,11 @@ def _ignorance(estimate: Estimate) -> list[str]:
         )
     if estimate.cut > MOST_CUT:
         reasons.append(
-            f"without the weights above {estimate.clip:.0f} the estimate would leave out {estimate.cut:.0%} of what the "
+            f"without the weights above {estimate.clip:.0f} the estimate would leave out {estimate.cut:.1%} of what the "
             f"policy would do, more than {MOST_CUT:.0%}"
         )
     if estimate.lost > MOST_LOST:
-        reasons.append(f"{estimate.lost:.0%} of what the policy would do was never tried, more than {MOST_LOST:.0%}")
+        reasons.append(f"{estimate.lost:.1%} of what the policy would do was never tried, more than {MOST_LOST:.0%}")
     return reasons
 
 
