@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from trainer.simulate.world import World
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LEAVE_CHALLENGE: Final = 0.07
-_FRAUD_FAILS_CHALLENGE: Final = 0.8
+LEAVE_CHALLENGE: Final = 0.07
+FRAUD_FAILS_CHALLENGE: Final = 0.8
 LONGEST_WAIT_S: Final = 864_000.0
 LOOKED_INTO: Final = "system_malfunction"
 """What the gateway says of an attempt without an answer once it has found out that it did not go through."""
@@ -87,7 +87,7 @@ class Gateway:
         self._columns = _columns(world, payments)
         stepped = stepped_up(payments)
         self._first = {False: self._answers(payments), True: self._answers(stepped)}
-        leaves = np.where(payments.is_fraud, _FRAUD_FAILS_CHALLENGE, _LEAVE_CHALLENGE)
+        leaves = np.where(payments.is_fraud, FRAUD_FAILS_CHALLENGE, LEAVE_CHALLENGE)
         newly = ~(payments.merchant_initiated | payments.with_3ds)
         self._leaves = (uniform(payments.key, 1, 14) < leaves) & newly
         self._stepped = stepped

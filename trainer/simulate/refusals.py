@@ -21,6 +21,8 @@ NIGHT: Final = (
 ).astype(np.float32)
 """0 at 15 h, 1 at 06 h of the shop's standard time (14 h and 05 h UTC in Central Europe), by ten minutes."""
 NIGHT_EFFECT: Final = 3.1
+FRAUD_EFFECT: Final = 1.5
+"""Log-odds that an issuer, who sees more than the shop, adds to the refusal of a fraud."""
 _SINCE_PAYDAY: Final = (0.95 * ((np.arange(-31, 32) % 30) / 30.0) - 0.5).astype(np.float32)
 BLOCKED: Final = 0.985
 """How often the issuer refuses a card that is lost, closed or expired."""
@@ -57,7 +59,7 @@ def refusals(
     other += np.where(abroad, np.float32(world.abroad), np.float32(world.home))
     other += np.float32(NIGHT_EFFECT) * night + np.float32(0.45) * risk
     other -= np.float32(0.3) * token + np.float32(0.15) * with_3ds
-    other += np.float32(0.2) * merchant_initiated + np.float32(1.5) * is_fraud
+    other += np.float32(0.2) * merchant_initiated + np.float32(FRAUD_EFFECT) * is_fraud
     other += world.incident(card, at_us)
     limit = np.where(_recent(card, at_us), np.float32(0.12), np.float32(0.002))
     refused = sigmoid(other)
