@@ -13,11 +13,11 @@ This module must not know what is concluded from these sums.
 """
 
 import struct
-from datetime import UTC, datetime
+from functools import lru_cache
 from math import log
 from typing import Final, NamedTuple
 
-from features.clock import HOUR, MINUTE, SECOND
+from features.clock import DAY, HOUR, MINUTE, SECOND, moment
 
 VERSION: Final = 1
 LEVELS: Final = ("processor", "network", "merchant")
@@ -95,8 +95,14 @@ def month_of(at: int) -> int:
     >>> month_of(0), month_of(31 * 86_400 * 1_000_000)
     (23640, 23641)
     """
-    moment = datetime.fromtimestamp(at // SECOND, UTC)
-    return 12 * moment.year + moment.month - 1
+    return _month_of_day(at // DAY)
+
+
+@lru_cache(maxsize=64)
+def _month_of_day(day: int) -> int:
+    """Keep the months of the days in question: a calendar takes longer than the sums."""
+    then = moment(day * DAY)
+    return 12 * then.year + then.month - 1
 
 
 def keys_of(processor: str, network: str, merchant_id: str) -> tuple[str, str, str]:
@@ -145,3 +151,19 @@ def read(blob: bytes | None, at: int) -> Sums | None:
             for place in range(scale * width, scale * width + width):
                 sums[place] *= keep
     return Sums(tuple(sums), month_minor if month == month_of(at) else 0.0)
+
+
+def view(*measures: tuple[str, ...]) -> struct.Struct:
+    """Return a struct that takes only some measures out of a standing: for each scale those to take, in their order here.
+
+    It unpacks to version, month, month_minor, at, and the sums, as of `at`.
+
+    >>> len(view((), (), ("results",), ("results", "faults")).unpack(add(None, Note(at=0))))
+    7
+    """
+    taken = [
+        "d" if measure in wanted else f"{struct.calcsize('d')}x"
+        for wanted in measures
+        for measure in MEASURES
+    ]
+    return struct.Struct("<Bidq" + "".join(taken))
