@@ -86,7 +86,7 @@ class PaymentProposer:
             variants=variants,
             approval=estimates.approval(self._kind, request, processors, variants, self._rows),
             risk=estimates.risk(self._rows),
-            standings=bundle.policy.standings(request, processors, question.sums(states), at),
+            standings=bundle.policy.standings(processors, states.standings, at),
             ledger=states.ledger,
         )
         for error in estimates.failed:
@@ -141,9 +141,7 @@ class RetryProposer:
         following = None if states.record is None else decode(states.record)
         # The next attempt has a decision of its own already: its record stays.
         self._counted = following is not None and following.counted
-        self._standings = question.bundle.policy.standings(
-            question.request, question.processors, question.sums(states), question.at
-        )
+        self._standings = question.bundle.policy.standings(question.processors, states.standings, question.at)
 
     def propose(self, ledger: bytes | None, *, given_up: bool) -> Proposal:
         """Return an answer under this ledger; one that is `given_up` plans no retry."""

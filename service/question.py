@@ -16,8 +16,8 @@ from service.answer import Tail
 from service.answered import Kind
 from service.ledger import key_of
 from service.models.bundle import Bundle
-from service.standing import Sums, keys_of, read
-from service.store.base import StateKeys, States, by_attempt, by_question
+from service.standing import keys_of
+from service.store.base import StateKeys, by_attempt, by_question
 
 # Decision ids are letters only: a run of digits in one could pass for a card number.
 _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
@@ -97,14 +97,6 @@ class Question(NamedTuple):
             self.ledger_key,
             self.answer_key,
         )
-
-    def sums(self, states: States) -> list[tuple[Sums | None, Sums | None, Sums | None]]:
-        """Return how each candidate has been doing on the three levels, as of the question's moment."""
-        at, blobs = self.at, states.standings or (None,) * (3 * len(self.processors))
-        return [
-            (read(blobs[place], at), read(blobs[place + 1], at), read(blobs[place + 2], at))
-            for place in range(0, 3 * len(self.processors), 3)
-        ]
 
 
 def asked(kind: Kind, request: Payment, bundle: Bundle, deadline: float) -> Question:

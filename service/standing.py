@@ -161,9 +161,5 @@ def view(*measures: tuple[str, ...]) -> struct.Struct:
     >>> len(view((), (), ("results",), ("results", "faults")).unpack(add(None, Note(at=0))))
     7
     """
-    taken = [
-        "d" if measure in wanted else f"{struct.calcsize('d')}x"
-        for wanted in measures
-        for measure in MEASURES
-    ]
+    taken = ["d" if measure in wanted else f"{struct.calcsize('d')}x" for wanted in measures for measure in MEASURES]
     return struct.Struct("<Bidq" + "".join(taken))

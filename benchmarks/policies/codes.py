@@ -12,18 +12,18 @@ from typing import Final, Literal
 Meaning = Literal["never", "fix_data", "authenticate", "technical", "later"]
 
 _NEVER: Final = {
-    "visa": frozenset("04 07 12 14 15 41 43 46 57 R0 R1 R3".split()),
-    "mastercard": frozenset("04 07 14 15 41 43".split()),
+    "visa": frozenset(["04", "07", "12", "14", "15", "41", "43", "46", "57", "R0", "R1", "R3"]),
+    "mastercard": frozenset(["04", "07", "14", "15", "41", "43"]),
 }
-_NEVER_ELSEWHERE: Final = frozenset("04 07 14 41 43 46".split())
+_NEVER_ELSEWHERE: Final = frozenset(["04", "07", "14", "41", "43", "46"])
 _FIX_DATA: Final = {
-    "visa": frozenset("54 55 82 6P N7".split()),
-    "mastercard": frozenset("54 55 79 N7".split()),
+    "visa": frozenset(["54", "55", "82", "6P", "N7"]),
+    "mastercard": frozenset(["54", "55", "79", "N7"]),
 }
-_FIX_DATA_ELSEWHERE: Final = frozenset("54 55 82 N7".split())
-_TECHNICAL: Final = frozenset("06 19 91 96".split())
-_NEVER_ADVICE: Final = frozenset("03 21 05 22 41 42".split())
-_FIX_ADVICE: Final = frozenset("01 04".split())
+_FIX_DATA_ELSEWHERE: Final = frozenset(["54", "55", "82", "N7"])
+_TECHNICAL: Final = frozenset(["06", "19", "91", "96"])
+_NEVER_ADVICE: Final = frozenset(["03", "21", "05", "22", "41", "42"])
+_FIX_ADVICE: Final = frozenset(["01", "04"])
 ADVISED_WAIT_S: Final = {
     "02": 259_200,
     "24": 3_600,

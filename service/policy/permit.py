@@ -204,7 +204,9 @@ class _Terms:
             if self.verdict not in _SENDS:
                 return None
             if entry.at > at:
-                detail = f"attempt {number} is planned already, in {(entry.at - at) // SECOND} s, by whoever asked before"
+                detail = (
+                    f"attempt {number} is planned already, in {(entry.at - at) // SECOND} s, by whoever asked before"
+                )
                 return self._settle("stop", "retry_planned", detail)
             detail = f"attempt {number} was due {(at - entry.at) // SECOND} s ago and nobody has said what became of it"
             return self._settle("verify_first", "retry_unresolved", detail)

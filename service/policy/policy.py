@@ -3,14 +3,16 @@
 This module must not know how probabilities came about, nor how an answer is sent.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Container, Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
 from contracts.bundle import Manifest
 from contracts.inputs import Standing, Variant
+from contracts.outcome import Status
 from contracts.payment import Payment, RetryRequest
 from service.ledger import Entry, Limit
+from service.policy import blame
 from service.policy.choice import Choice, Chooser
 from service.policy.constraints import compile_capabilities
 from service.policy.defaults import check
@@ -19,7 +21,9 @@ from service.policy.limits import attempt_limits
 from service.policy.lineup import Weigher
 from service.policy.modes import NONE, variants_of
 from service.policy.retry import Permit, Retrier, RetryChoice
+from service.policy.rule import Blame
 from service.policy.rules import Rules
+from service.policy.standings import standings_of
 from service.policy.terms import Agreements
 
 
@@ -32,10 +36,20 @@ class Policy:
         Version of the parameters and a hash of the rules.
     """
 
-    __slots__ = ("_chooser", "_retrier", "_rules", "policy_version")
+    __slots__ = ("_chooser", "_known", "_retrier", "_rules", "_spread", "policy_version")
 
-    def __init__(self, policy_version: str, chooser: Chooser, retrier: Retrier, rules: Rules) -> None:
+    def __init__(
+        self,
+        policy_version: str,
+        chooser: Chooser,
+        retrier: Retrier,
+        rules: Rules,
+        known: Container[str] | None,
+        spread: float,
+    ) -> None:
         self.policy_version = policy_version
+        self._known = known
+        self._spread = spread
         self._chooser = chooser
         self._retrier = retrier
         self._rules = rules
@@ -49,7 +63,7 @@ class Policy:
         ParameterError
             The bundle's policy parameters contradict themselves.
         """
-        parameters = manifest.policy
+        parameters, hierarchy = manifest.policy, manifest.hierarchy
         check(parameters)
         fees = Fees(manifest.processors, rules.network, rules.countries("sca"))
         agreements = Agreements(parameters, manifest.merchants)
@@ -59,7 +73,45 @@ class Policy:
             chooser=Chooser(parameters, fees, rules, agreements, Weigher(fees, ables)),
             retrier=Retrier(parameters, fees, rules, agreements, ables),
             rules=rules,
+            known=None if hierarchy is None else frozenset(hierarchy.processors),
+            spread=0.5 if hierarchy is None else hierarchy.processor_spread,
         )
+
+    def judge(
+        self,
+        network: str,
+        *,
+        processor: str,
+        status: Status | None,
+        response_code: str | None,
+        advice_code: str | None,
+        country: str,
+        initiator: str | None,
+        now: datetime,
+    ) -> Blame:
+        """Say whose fault a result is, under the rules of the day; `service.policy.blame.judge` says how."""
+        return blame.judge(
+            self._rules.at(now.astimezone(UTC).date()),
+            network,
+            processor=processor,
+            status=status,
+            response_code=response_code,
+            advice_code=advice_code,
+            country=country,
+            initiator="merchant" if initiator == "merchant" else "customer",
+        )
+
+    def standings(self, processors: Sequence[str], blobs: Sequence[bytes | None], at: int) -> tuple[Standing, ...]:
+        """Conclude how each candidate has been doing, as of `at` (microseconds).
+
+        Parameters
+        ----------
+        processors : sequence of str
+            The candidates.
+        blobs : sequence of bytes or None
+            Packed standings (`service.standing`), those of `service.standing.LEVELS` for each candidate in turn.
+        """
+        return standings_of(processors, blobs, at, known=self._known, spread=self._spread)
 
     def variants(self, request: Payment, kind: Literal["auth", "routing", "retry"]) -> tuple[Variant, ...]:
         """Return the ways of sending a payment that are worth an estimate, the one that was asked about first.

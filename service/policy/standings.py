@@ -73,9 +73,7 @@ def standings_of(
         blobs = (*blobs, *[None] * missing)
     return tuple(
         [
-            _standing(
-                blobs[place : place + width], at, month, PRIOR if known is None or name in known else unknown
-            )
+            _standing(blobs[place : place + width], at, month, PRIOR if known is None or name in known else unknown)
             for place, name in zip(range(0, width * len(processors), width), processors, strict=True)
         ]
     )
