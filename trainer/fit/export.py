@@ -74,14 +74,17 @@ def _calibrated(graph: Any, probabilities: str, calibration: Calibration) -> lis
         # A sum of float32 shares may end a hair outside 0 to 1.
         low, high = _constants(graph, low=0.0, high=1.0)
         return [positive, node("Clip", ["pm_raw", low, high], ["probability"])]
-    low, high, unit = _constants(graph, low=EDGE, high=1 - EDGE, unit=1.0)
+    low, high = _constants(graph, low=EDGE, high=1 - EDGE)
+    # The other class' own share: near 1, float32 has too few digits left for 1 - p.
+    graph.initializer.append(helper.make_tensor("pm_negative", TensorProto.INT64, [], [0]))
     slope, at_high, offset = _constants(
         graph, slope=calibration.slope, slope_high=slope_high(calibration), offset=calibration.offset
     )
     return [
         positive,
         node("Clip", ["pm_raw", low, high], ["pm_p"]),
-        node("Sub", [unit, "pm_p"], ["pm_q"]),
+        node("Gather", [probabilities, "pm_negative"], ["pm_raw_q"], axis=1),
+        node("Clip", ["pm_raw_q", low, high], ["pm_q"]),
         node("Log", ["pm_p"], ["pm_log_p"]),
         node("Log", ["pm_q"], ["pm_log_q"]),
         node("Mul", ["pm_log_p", slope], ["pm_for"]),
