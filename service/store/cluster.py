@@ -89,8 +89,8 @@ class ClusterStore:
         self._address = Address(url)
         self._event_ttl_ms = event_ttl_seconds * 1000
         self._timeout = timeout_ms / 1000
-        # Longer than whoever holds it can be at work; and no shorter than a node may take that is slow for once.
-        self._lock_ms = max(1000, round(4 * timeout_ms))
+        # Whoever holds it is at work for no longer than the timeout.
+        self._lock_ms = max(1, round(2 * timeout_ms))
         self._topology = Topology(self._address.nodes, self._node)
         self._trips = Trips(self._topology)
         self._closed = False
@@ -149,33 +149,25 @@ class ClusterStore:
         somebody is about to answer, and others wait for that.
         """
         until = self._until(deadline)
-        event_id, updates, records, answer, reservation = decided
-        event = [] if event_id is None else parts(self._event_ttl_ms, Applied(event_id, updates))
-        locked = 0.0
-        if answer is not None:
-            there = await self._lock(answer.key, until)
-            if there is not None:
-                return Claim(answer=there)
-            locked = time.monotonic()
-        ledger = None
-        if reservation is not None:
-            (reply,) = await self._trips.ask([reserved(reservation)], until)
-            found = claim(reply)
-            if found.refused:
-                if answer is not None and time.monotonic() - locked < self._lock_ms / 2000:
-                    # Asked again under the ledger as it is, the question must not wait for this.
-                    await self._trips.ask([_unlocked(answer.key)], until)
-                return found
-            ledger = found.ledger
-        rest = [*event, *map(kept, records)]
-        if answer is not None:
-            rest.append(_answered(answer))
-        replies = await self._trips.ask(rest, until) if rest else []
-        if answer is not None and replies[-1] is None:
-            # The lock ended before this came to pass, and another one answered.
-            (there,) = await self._values([_ANSWER(answer.key)], until)
+        events = []
+        if decided.event_id is not None:
+            events = parts(self._event_ttl_ms, Applied(decided.event_id, decided.updates))
+        if decided.answer is None:
+            return await self._claimed(decided, events, until)
+        question = decided.answer.key
+        there = await self._lock(question, until)
+        if there is not None:
             return Claim(answer=there)
-        return Claim(counted=any(replies[: len(event)]), ledger=ledger)
+        try:
+            claimed = await self._claimed(decided, events, until)
+        except StoreUnavailable:
+            with contextlib.suppress(StoreError):
+                await self._trips.ask([_unlocked(question)], until)
+            raise
+        if claimed.refused:
+            # Asked again under the ledger as it is, the question must not wait for this.
+            await self._trips.ask([_unlocked(question)], until)
+        return claimed
 
     async def remember(
         self, keys: Sequence[str], record: bytes, ttl_seconds: int, *, deadline: float | None = None
@@ -262,6 +254,26 @@ class ClusterStore:
         except StoreError as error:
             return f"{where}: {error}"
         return None
+
+    async def _claimed(self, decided: Decided, events: Sequence[Sent], until: float) -> Claim:
+        """Enter a reservation, then write all else; the lock is held, if there is an answer."""
+        ledger = None
+        if decided.reservation is not None:
+            (reply,) = await self._trips.ask([reserved(decided.reservation)], until)
+            found = claim(reply)
+            if found.refused:
+                return found
+            ledger = found.ledger
+        sent = [*events, *map(kept, decided.records)]
+        if decided.answer is None:
+            replies = await self._trips.ask(sent, until)
+        else:
+            *replies, written = await self._trips.ask([*sent, _answered(decided.answer)], until)
+            if written is None:
+                # The lock ended before this came to pass, and another one answered.
+                (there,) = await self._values([_ANSWER(decided.answer.key)], until)
+                return Claim(answer=there)
+        return Claim(counted=any(replies[: len(events)]), ledger=ledger)
 
     async def _values(self, names: Sequence[Place | None], until: float) -> list[bytes | None]:
         """Return the value of every name; None asks for nothing."""
