@@ -79,7 +79,8 @@ class RedisStore:
     url
         ``redis://``, ``rediss://``, ``unix://`` or ``sentinel://`` (`service.store.address`).
     timeout_ms
-        The most that a call somebody waits for may take; `remember` has a quarter of a second.
+        The most that a call somebody waits for may take; `remember`, and `decided` without a deadline, have a quarter of a
+        second.
     event_ttl_seconds
         How long an applied event is remembered.
     """
@@ -140,8 +141,12 @@ class RedisStore:
         return [bool(reply) for reply in replies]
 
     async def decided(self, decided: Decided, *, deadline: float | None = None) -> Claim:
-        """Keep an answer and what goes with it, in one script and one round trip."""
-        (reply,) = await self._claims.ask((decision(self._event_ttl_ms, decided),), deadline)
+        """Keep an answer and what goes with it, in one script and one round trip.
+
+        With a `deadline` an answer waits for this; without one it is a write behind an answer.
+        """
+        lane = self._writes if deadline is None else self._claims
+        (reply,) = await lane.ask((decision(self._event_ttl_ms, decided),), deadline)
         return claim(reply)
 
     async def remember(

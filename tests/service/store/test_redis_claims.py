@@ -139,7 +139,7 @@ def test_a_claim_does_not_wait_for_a_batch_of_outcomes(own_redis: RedisServer) -
         batch = [Applied(f"o{number}", ATTEMPT) for number in range(300)]
         outcomes = asyncio.create_task(store.apply_many(batch))
         await asyncio.sleep(0.02)
-        claimed = asyncio.create_task(store.decided(DECIDED))
+        claimed = asyncio.create_task(store.decided(DECIDED, deadline=time.monotonic() + 5))
         await asyncio.sleep(0.02)
         own_redis.resume()
         assert (await claimed).counted
@@ -158,8 +158,13 @@ def test_a_server_that_hangs_costs_a_claim_no_more_than_the_timeout(own_redis: R
             await store.decided(DECIDED, deadline=began + 0.005)
         for _ in range(3):
             with pytest.raises(StoreTimeout):
-                await store.decided(DECIDED)
+                await store.decided(DECIDED, deadline=began + 60)
+        # One that nobody waits for has more time.
+        behind = asyncio.create_task(store.decided(DECIDED))
+        await asyncio.sleep(0.06)
+        assert not behind.done()
         own_redis.resume()
+        assert ledger.entries((await behind).ledger) == (ENTRY,) or (await behind).answer == b"yes"
         until = time.monotonic() + 5
         while await store.ping() is not None:
             assert time.monotonic() < until
