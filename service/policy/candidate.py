@@ -76,56 +76,25 @@ class Candidate(msgspec.Struct, gc=False):
     codes: tuple[str, ...]
 
 
-class Scale(msgspec.Struct, gc=False):
-    """What turns probabilities into money at one processor, whatever the way of sending.
-
-    Attributes
-    ----------
-    approved, failed
-        What an approved attempt costs less what it saves of a promise, and what a failed one does.
-    three_ds
-        What an authentication costs.
-    odds
-        By how much recent outcomes multiply the odds of approval.
-    working
-        Share of attempts that do not fail by the processor's own fault beyond what it always has.
-    slow
-        Whether it answers much slower than usual.
-    """
-
-    approved: float
-    failed: float
-    three_ds: float
-    odds: float
-    working: float
-    slow: bool
-
-
-def scale(amount: int, fee: Fee, three_ds: int, standing: Standing, volume: Volume | None) -> Scale:
-    """Return what an attempt costs at a processor, and how far its estimates are to be trusted.
-
-    Below a promised volume an approval saves `shortfall_share` of what it still counts towards the promise.
-    """
-    fixed, share, failed = fee
-    approved = fixed + amount * share
-    if volume is not None:
-        missing = volume.commit_minor - standing.month_minor
-        if missing > 0.0:
-            approved -= volume.shortfall_share * min(amount, missing)
-    shift = standing.shift
-    odds = exp(max(-_MOST_SHIFT, min(shift, _MOST_SHIFT))) if shift else 1.0
-    return Scale(approved, failed, three_ds, odds, 1.0 - standing.excess, standing.slowdown > SLOW)
-
-
-def weigh(ways: Sequence[Way], index: int, approval: Sequence[Sequence[float]], at: Scale) -> list[Weighed]:
+def weigh(
+    ways: Sequence[Way],
+    index: int,
+    approval: Sequence[Sequence[float]],
+    amount: int,
+    fee: Fee,
+    three_ds: int,
+    standing: Standing,
+    volume: Volume | None,
+) -> list[Weighed]:
     """Weigh the ways of sending through one processor; the best comes first, the others as they came.
 
-    With o the factor on the odds, e the excess of faults, s the share of payments that come back from a challenge, and
-    q the fee of the authentication (s = 1 and q = 0 without one)::
+    With d the shift of recent outcomes, e the excess of faults, s the share of payments that come back from a challenge,
+    q the fee of the authentication (s = 1 and q = 0 without one), and what an approval saves of a promised volume::
 
-        p     = o * estimate / (o * estimate + 1 - estimate) * (1 - e)
-        cost  = s * (p * approved + (1 - p) * failed) + q
-        value = s * p * earned - cost
+        p        = sigmoid(logit(estimate) + d) * (1 - e)
+        approved = fixed + share * amount - shortfall_share * min(amount, what is missing of the promise)
+        cost     = s * (p * approved + (1 - p) * failed) + q
+        value    = s * p * earned - cost
 
     What is best: the higher value among ways by which an approval leaves something; behind them, the others. Did
     an approval leave nothing everywhere (no margin is configured, fees eat it, or the expected chargeback does), the order
@@ -142,10 +111,25 @@ def weigh(ways: Sequence[Way], index: int, approval: Sequence[Sequence[float]], 
         The processor's place.
     approval : sequence of sequences of float
         By variant and processor.
-    at : Scale
-        What holds at the processor.
+    amount : int
+        Minor units.
+    fee, three_ds
+        What attempts and an authentication cost there.
+    standing : Standing
+        How the processor has been doing.
+    volume : Volume or None
+        What the merchant has promised it.
     """
-    approved, failed, odds, working, slow = at.approved, at.failed, at.odds, at.working, at.slow
+    fixed, share, failed = fee
+    approved = fixed + amount * share
+    if volume is not None:
+        missing = volume.commit_minor - standing.month_minor
+        if missing > 0.0:
+            approved -= volume.shortfall_share * min(amount, missing)
+    shift = standing.shift
+    odds = exp(max(-_MOST_SHIFT, min(shift, _MOST_SHIFT))) if shift else 1.0
+    working = 1.0 - standing.excess
+    slow = standing.slowdown > SLOW
     weighed: list[Weighed] = []
     for way in ways:
         unbroken = approval[way.variant][index]
@@ -157,7 +141,7 @@ def weigh(ways: Sequence[Way], index: int, approval: Sequence[Sequence[float]], 
         worth = way.earned - approved
         if way.challenge:
             sent = way.passing
-            cost = sent * (p * approved + (1.0 - p) * failed) + at.three_ds
+            cost = sent * (p * approved + (1.0 - p) * failed) + three_ds
         else:
             sent = 1.0
             cost = p * approved + (1.0 - p) * failed

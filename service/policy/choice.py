@@ -87,16 +87,7 @@ class Chooser:
         network = book.network(request.card_network)
         terms = self._agreements.of(request.merchant_id)
         tier: RiskTier = "HIGH" if risk >= terms.tier_high else "MEDIUM" if risk >= terms.tier_medium else "LOW"
-        said: list[Said] = [
-            (
-                "risk_tier",
-                "risk %.4g: %s (MEDIUM from %g, HIGH from %g)",
-                (risk, tier, terms.tier_medium, terms.tier_high),
-            )
-        ]
-        if ledger:
-            own = attempt_id(request.payment_id, request.attempt)
-            ledger = [entry for entry in ledger if entry.attempt != own]
+        said: list[Said] = [("risk_tier", "risk %.4g: %s (%s)", (risk, tier, terms.tiers))]
         binding = _binding(book, network, request)
         duty = self._exemptions.of(request, book.sca, terms, tier == "LOW", ledger)
         challenge = kind == "auth" and not request.uses_3ds and request.initiator != "merchant"
@@ -227,12 +218,12 @@ def _binding(book: rulebook.RuleBook, network: str, request: Payment) -> tuple[r
 def _spent(
     binding: tuple[rulebook.Limit, ...], request: Payment, ledger: Sequence[Entry], now: datetime, said: list[Said]
 ) -> bool:
-    """Say whether an attempt limit is used up."""
-    if not ledger or not binding:
-        return False
-    at = micros(now)
+    """Say whether an attempt limit is used up; the attempt asked about is not counted."""
     for limit in binding:
-        count = used(ledger, limit.of(request.amount_minor), at)
+        if len(ledger) < limit.limit:
+            continue
+        own = attempt_id(request.payment_id, request.attempt)
+        count = used(ledger, limit.of(request.amount_minor), micros(now), own)
         if count >= limit.limit:
             detail = "%d of %d attempts in %d s are used (%s)"
             said.append(("attempt_limit", detail, (count, limit.limit, limit.window_seconds, limit.bound.id)))

@@ -28,7 +28,7 @@ missing authentication may cost an approval, a processor that is down most of th
 
 
 class Able(msgspec.Struct, frozen=True, gc=False):
-    """A capability, compiled: sets for lists, network names as the rules call them."""
+    """A capability, compiled: sets for lists, network names as the rules call them; `every_way` is token and 3DS both."""
 
     networks: frozenset[str] | None
     currencies: frozenset[str] | None
@@ -37,6 +37,7 @@ class Able(msgspec.Struct, frozen=True, gc=False):
     token: bool
     three_ds: bool
     outages: tuple[tuple[datetime, datetime], ...]
+    every_way: bool
 
     def against(
         self, network: str, currency: str, issuer_country: str, merchant_country: str | None, now: datetime
@@ -45,7 +46,7 @@ class Able(msgspec.Struct, frozen=True, gc=False):
 
         A merchant country that is not known speaks against nothing.
         """
-        codes = []
+        codes: list[str] = []
         if self.networks is not None and network not in self.networks:
             codes.append("network_unsupported")
         if self.currencies is not None and currency not in self.currencies:
@@ -63,7 +64,7 @@ class Able(msgspec.Struct, frozen=True, gc=False):
                 if begins <= now < ends:
                     codes.append("scheduled_outage")
                     break
-        return tuple(codes)
+        return tuple(codes) if codes else ()
 
 
 def compile_capabilities(capabilities: Mapping[str, Capability], named: Callable[[str], str]) -> dict[str, Able]:
@@ -77,6 +78,7 @@ def compile_capabilities(capabilities: Mapping[str, Capability], named: Callable
             token=one.network_token,
             three_ds=one.three_ds,
             outages=tuple((outage.begins, outage.ends) for outage in one.outages),
+            every_way=one.network_token and one.three_ds,
         )
         for name, one in capabilities.items()
     }

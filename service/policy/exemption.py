@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from contracts.payment import Payment
-from service.ledger import FAILED, Entry
+from service.ledger import FAILED, Entry, attempt_id
 from service.policy.sca import Band, Sca, Scope
 from service.policy.terms import Terms
 
@@ -67,7 +67,7 @@ class Exemptions:
             Whether the payment's risk tier is the lowest: a rate alone does not exempt a payment that looks abnormal
             (EU RTS 2018/389, article 18(2)(c)).
         ledger : sequence of Entry
-            Other attempts of the card at the merchant, as far as known.
+            Attempts of the card at the merchant, as far as known; the one asked about is not counted.
         """
         required = sca.required
         if required is None or request.uses_3ds:
@@ -171,8 +171,9 @@ def _counted(request: Payment, sca: Sca, below: int, ledger: Sequence[Entry]) ->
     if counter is None or not ledger:
         return None
     count, total = 0, 0
+    own = attempt_id(request.payment_id, request.attempt)
     for entry in reversed(ledger):
-        if entry.status == FAILED:
+        if entry.status == FAILED or entry.attempt == own:
             continue
         if entry.amount_minor >= below:
             break

@@ -71,7 +71,8 @@ def shares(
         if better > base:
             above[place] = better - base
     wanted = sum(above)
-    ratio = 1.0 if wanted <= spare else max(spare, 0.0) / wanted
+    spare = max(spare, 0.0)
+    ratio = 1.0 if wanted <= spare else spare / wanted
     rest = 1.0
     for place in range(1, count):
         share = int((odds[place] + ratio * above[place]) * _GRAIN) / _GRAIN

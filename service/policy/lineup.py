@@ -6,18 +6,21 @@ This module must not know chance, nor why a way of sending is allowed.
 from collections.abc import Sequence
 from datetime import datetime
 from math import inf
+from typing import Final
 
 import msgspec
 
 from contracts.inputs import Standing
 from contracts.payment import Payment
 from contracts.terms import Volume
-from service.policy.candidate import NEUTRAL, Candidate, scale, weigh
+from service.policy.candidate import NEUTRAL, Candidate, weigh
 from service.policy.constraints import Able, severity
 from service.policy.exploration import BOUND, on_trial, shares
 from service.policy.fees import Fees
 from service.policy.modes import Way, Ways
 from service.policy.terms import Terms
+
+_NONE: Final[tuple[str, ...]] = ()
 
 
 class Lineup(msgspec.Struct, gc=False):
@@ -75,9 +78,11 @@ class Weigher:
         running all the same, so that no payment is lost for want of a processor; only what makes an attempt impossible
         is final.
         """
-        tariff = self._fees.tariff(network, request.issuer_country, request.merchant_country)
         challenged = ways.allowed[-1].challenge if ways.allowed else False
-        volumes = terms.volumes
+        volumes, ables = terms.volumes, self._ables
+        amount, currency = request.amount_minor, request.currency
+        issuer, merchant = request.issuer_country, request.merchant_country
+        tariff = self._fees.tariff(network, issuer, merchant)
         lineup = Lineup([], [], [], False)
         seen: set[str] = set()
         for index, processor in enumerate(processors):
@@ -87,15 +92,16 @@ class Weigher:
             seen.add(processor)
             standing = standings[index] if standings else NEUTRAL
             volume = volumes.get(processor) if volumes else None
-            allowed, codes = ways.allowed, _objections(standing, volume)
-            able = self._ables.get(processor)
+            codes = _NONE if volume is None and standing.health != "down" else _objections(standing, volume)
+            allowed = ways.allowed
+            able = ables.get(processor)
             if able is not None:
-                codes += able.against(network, request.currency, request.issuer_country, request.merchant_country, now)
-                allowed, code = _usable(ways, able)
-                codes += code
+                codes += able.against(network, currency, issuer, merchant, now)
+                if not able.every_way:
+                    allowed, code = _usable(ways, able)
+                    codes += code
             three_ds = self._fees.three_ds(processor) if challenged else 0
-            at = scale(request.amount_minor, tariff.of(processor), three_ds, standing, volume)
-            weighed = weigh(allowed, index, approval, at)
+            weighed = weigh(allowed, index, approval, amount, tariff.of(processor), three_ds, standing, volume)
             if not weighed:
                 lineup.refused.append((index, processor, "no_estimate"))
                 continue
@@ -139,19 +145,20 @@ def odds_of(
     if compare and total > 0.0 and len(up) > 1:
         best = up[0].best
         kind = best.order[0]
-        losses, doubts = [], []
+        losses: list[float] = []
+        doubts: list[float] = []
         for one in up:
             mine = one.best
+            doubt = one.doubt
             if mine.order[0] != kind:
                 losses.append(inf)
                 doubts.append(0.0)
             elif kind:
-                sent = mine.way.passing
-                losses.append(best.way.passing * best.probability - sent * mine.probability)
-                doubts.append(sent * mine.probability * (1.0 - mine.unbroken) * one.doubt)
+                losses.append(best.way.passing * best.probability - mine.way.passing * mine.probability)
+                doubts.append(mine.way.passing * mine.probability * (1.0 - mine.unbroken) * doubt)
             else:
                 losses.append(best.value - mine.value)
-                doubts.append(mine.gain * mine.probability * (1.0 - mine.unbroken) * one.doubt)
+                doubts.append(mine.gain * mine.probability * (1.0 - mine.unbroken) * doubt)
         odds = shares(losses, doubts, bound=BOUND if kind else BOUND * margin, floor=floor, total=total)
     else:
         odds = [1.0] + [0.0] * (len(up) - 1)
@@ -168,8 +175,6 @@ def _objections(standing: Standing, volume: Volume | None) -> tuple[str, ...]:
 
 def _usable(ways: Ways, able: Able) -> tuple[tuple[Way, ...], tuple[str, ...]]:
     """Return the allowed ways that a processor can do; if there are none, what may be tried all the same, and why not."""
-    if able.token and able.three_ds:
-        return ways.allowed, ()
     usable = tuple([way for way in ways.allowed if (able.token or not way.token) and (able.three_ds or not way.secure)])
     if usable:
         return usable, ()

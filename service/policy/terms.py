@@ -21,6 +21,8 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
         Fraud rate of its acquirer; None: no transaction risk analysis may be claimed.
     volumes
         What it has promised each processor, or may not exceed there.
+    tiers
+        The thresholds of the tiers in words.
     """
 
     margin_share: float
@@ -32,6 +34,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     minimum_approval: float
     fraud_basis_points: float | None
     volumes: dict[str, Volume]
+    tiers: str
 
 
 class Agreements:
@@ -60,16 +63,18 @@ def _filled(parameters: PolicyParameters, terms: MerchantTerms) -> Terms:
     def either(own: float | None, general: float) -> float:
         return general if own is None else own
 
+    medium, high = either(terms.tier_medium, parameters.tier_medium), either(terms.tier_high, parameters.tier_high)
     return Terms(
         margin_share=either(terms.margin_share, parameters.margin_share),
-        tier_medium=either(terms.tier_medium, parameters.tier_medium),
-        tier_high=either(terms.tier_high, parameters.tier_high),
+        tier_medium=medium,
+        tier_high=high,
         challenge_from=either(terms.challenge_from, parameters.challenge_from),
         review_from=either(terms.review_from, parameters.review_from),
         decline_from=either(terms.decline_from, parameters.decline_from),
         minimum_approval=either(terms.minimum_approval, parameters.minimum_approval),
         fraud_basis_points=terms.acquirer_fraud_basis_points,
         volumes=dict(terms.volumes),
+        tiers=f"MEDIUM from {medium:g}, HIGH from {high:g}",
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from contracts.inputs import Variant
 from contracts.terms import Capability, MerchantTerms
 from features.clock import micros
-from service.ledger import APPROVED, FAILED, RESERVED, Entry
+from service.ledger import APPROVED, FAILED, RESERVED, Entry, attempt_id
 
 BOTH = (Variant(), Variant("three_ds"))
 EURO = {"currency": "EUR", "issuer_country": "DE", "merchant_country": "FR", "amount_minor": 2_999}
@@ -181,6 +181,11 @@ def test_the_counters_in_pounds(choose, now):
 def test_failed_attempts_do_not_count_and_open_ones_do(choose, now):
     assert choose(ledger=entries(now, *[1_000] * 6, status=FAILED), **EURO).exemption == "low_value"
     assert choose(ledger=entries(now, *[1_000] * 6, status=RESERVED), **EURO).exemption is None
+
+
+def test_the_attempt_itself_does_not_count(choose, now):
+    own = Entry(micros(now), attempt_id("pay_1", 1), 1_000, RESERVED)
+    assert choose(ledger=(*entries(now, *[1_000] * 4), own), **EURO).exemption == "low_value"
 
 
 def test_with_the_counters_used_up_risk_analysis_may_still_exempt(choose, low_fraud, now):

@@ -40,6 +40,8 @@ def test_all_but_the_best_share_no_more_than_the_total_and_keep_their_floors():
     assert odds[1] == odds[2] == pytest.approx(0.045)
     crowd = shares([0.0] * 11, [0.0] * 11, bound=1.0, floor=0.05, total=0.1)
     assert crowd[1:] == pytest.approx([0.01] * 10)
+    # Equal parts may add up to a little more than the whole.
+    assert shares([0.0] * 4, [0.0] * 4, bound=1.0, floor=0.0625, total=0.0075)[1:] == pytest.approx([0.0025] * 3)
 
 
 def test_nothing_is_drawn_where_the_total_is_nothing():
