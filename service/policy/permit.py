@@ -16,7 +16,7 @@ from features.clock import SECOND, micros
 from service.ledger import APPROVED, RESERVED, Entry, attempt_id
 from service.policy.limits import Period, attempts_of, period_at, periods
 from service.policy.rule import Blame, DeclineClass, Treated
-from service.policy.rulebook import Initiator, Reading, Treatment
+from service.policy.rulebook import GRACE_US, Initiator, Reading, Treatment
 from service.policy.rules import Rules
 
 _SETTLED: Final[dict[Treated, Verdict]] = {
@@ -79,7 +79,8 @@ class Judge:
 
     def __init__(self, rules: Rules, horizon_seconds: int, waits_seconds: tuple[int, ...]) -> None:
         self._rules = rules
-        self._horizon = horizon_seconds
+        # A retry may be sent a little late, and is not to be late for the horizon.
+        self._horizon = horizon_seconds - GRACE_US // SECOND
         # A wait that a rule asks for is waited; for room in a quota nobody waits longer than what is weighed.
         self._furthest = max(waits_seconds, default=0)
 
@@ -103,13 +104,13 @@ class Judge:
         at = micros(now)
         since = 0 if decline.declined_at is None else max(0, int((now - decline.declined_at).total_seconds()))
         terms = _Terms(request, reading, book.treatment(reading.decline_class, initiator), since)
-        latest = max(0, self._horizon - _elapsed(request, ledger, at, since))
+        latest = self._horizon - _elapsed(request, ledger, at, since)
         if terms.within is not None:
             latest = min(latest, max(terms.within, terms.same))
         declined = attempt_id(request.payment_id, request.attempt)
         following = attempt_id(request.payment_id, request.attempt + 1)
         attempts, outside = attempts_of(request, declined, following, ledger, at)
-        last = (now + timedelta(seconds=latest)).astimezone(UTC).date()
+        last = (now + timedelta(seconds=max(0, latest))).astimezone(UTC).date()
         counted = periods(self._rules, request, attempts, at, day, last)
         quota = terms.bind(counted, at)
         if ledger:
@@ -123,7 +124,7 @@ class Judge:
             verdict=terms.verdict,
             earliest_seconds=terms.earliest,
             same_processor_seconds=terms.same,
-            latest_seconds=latest,
+            latest_seconds=max(0, latest),
             cascade=terms.cascade and sends,
             same_processor=reading.same_processor and sends,
             rules=tuple(terms.rules),
@@ -215,7 +216,7 @@ class _Terms:
     def hold(self, latest: int) -> None:
         """Stop what could go no earlier than it may go at the latest."""
         if self.verdict in _SENDS and self.earliest > latest:
-            detail = f"the earliest retry, in {self.earliest} s, lies past the horizon, in {latest} s"
+            detail = f"the earliest retry, in {self.earliest} s, lies past the horizon, in {max(0, latest)} s"
             self._settle("stop", "beyond_horizon", detail, place=1)
 
     def fit(self, counted: Sequence[Period], at: int, latest: int, furthest: int) -> None:
@@ -266,7 +267,7 @@ def _elapsed(request: RetryRequest, ledger: Sequence[Entry], now: int, since: in
     if request.previous_attempts:
         first = micros(min([attempt.occurred_at for attempt in request.previous_attempts]))
         elapsed = max(elapsed, (now - first) // SECOND)
-    if ledger and request.attempt > 1:
+    if ledger:
         known = {entry.attempt: entry.at for entry in ledger}
         for attempt in range(1, min(request.attempt, _LOOKED_FOR) + 1):
             at = known.get(attempt_id(request.payment_id, attempt))
