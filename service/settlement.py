@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from contracts.outcome import Outcome, Status
-from features.increment import Increment, chargeback_increment, result_increment
+from features.increment import Increment, chargeback_increment, result_increment, taken_back
 from service.ledger import APPROVED, FAILED, Entry, attempt_id
 from service.record import TTL_SECONDS, DecisionRecord, attempt_event, outcome_event
 from service.standing import Note, keys_of
@@ -120,8 +120,7 @@ def settled(outcome: Outcome, settlement: Settlement, record: DecisionRecord) ->
 
 def revised(outcome: Outcome, settlement: Settlement, before: Settlement, record: DecisionRecord) -> Applied:
     """Return the event in which an attempt becomes what it is in place of the timeout or error it was `before`."""
-    taken_back = result_increment(before.at, before.status)
-    undo = Increment(before.at, tuple([-delta for delta in taken_back.deltas]))
+    undo = taken_back(result_increment(before.at, before.status))
     return Applied(
         outcome_event("revision", outcome.payment_id, outcome.attempt),
         [

@@ -119,7 +119,8 @@ def test_the_verdict_on_a_decline_is_that_of_its_class(
         assert answer.verdict == verdict
         assert set(answer.degraded) <= {"clock:occurred_long_ago"}
         assert answer.rules
-        assert answer.should_retry == verdict.startswith("retry")
+        # With an authentication the same payment is sent again.
+        assert answer.should_retry == verdict.startswith(("retry", "authenticate"))
         if not answer.should_retry:
             assert (answer.retry_at, answer.wait_seconds, answer.processor) == (None, None, None)
             return
@@ -127,7 +128,9 @@ def test_the_verdict_on_a_decline_is_that_of_its_class(
         assert answer.retry_at == ASKED_AT + timedelta(seconds=answer.wait_seconds)
         assert answer.processor in parts.bundle.processors
         assert is_probability(answer.success_probability)
-        if verdict == "retry_now":
+        if verdict == "authenticate":
+            assert (answer.authentication, answer.wait_seconds) == ("three_ds", 0)
+        elif verdict == "retry_now":
             assert answer.wait_seconds == 0
             assert answer.processor != "atlas"
         else:
@@ -143,7 +146,8 @@ def test_a_wait_counts_from_the_moment_asked_and_not_from_the_decline(eager_shel
         )
         later = ASKED_AT + timedelta(minutes=30)
         second = await parts.decide.retry(
-            retry("atlas", "51", occurred_at=later, declined_at=ASKED_AT), deadline=soon()
+            retry("atlas", "51", payment_id="pay_2", card_token="tok_2", occurred_at=later, declined_at=ASKED_AT),
+            deadline=soon(),
         )
         assert first.wait_seconds is not None
         assert second.wait_seconds is not None

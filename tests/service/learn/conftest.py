@@ -26,3 +26,12 @@ def store_url(request: pytest.FixtureRequest) -> str:
 def tell(store_url: str, eager_shelf: Path, tmp_path: Path) -> Tell:
     """Tell a story over the embedded store and over a real Redis."""
     return lambda story: asyncio.run(act(story, eager_shelf, tmp_path, store_url, timeout_ms=5000.0))
+
+
+@pytest.fixture(scope="session")
+def eager_shelf_for_laws(bundle_shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same shelf, once for all examples of a law."""
+    folder = tmp_path_factory.mktemp("eager")
+    add_bundle(folder, bundle_shelf, "eager", eager)
+    activate(folder, "eager")
+    return folder

@@ -18,7 +18,7 @@ from service.journal.sqlite import SqliteJournal
 from service.record import TTL_SECONDS
 from service.store.base import by_attempt
 from service.store.memory import MemoryStore
-from tests.parts import Parts, Tell, auth, retry, serving, soon
+from tests.parts import Parts, Tell, retry, routing, serving, soon
 from tests.servers import RedisServer
 from tests.service.learn.hand import START, ByHand, ask, noted, report, settled, state, totals
 
@@ -132,7 +132,7 @@ def test_a_record_that_cannot_be_read_counts_as_forgotten(record: bytes, tell: T
         assert await report(parts, settled(decision_id=answer.decision_id)) == ("applied",)
         assert await report(parts, settled()) == ("repeated",)
         # A question finds it too, and is answered anew.
-        again = await parts.decide.auth(auth(occurred_at=START, amount_minor=1001), deadline=soon())
+        again = await parts.decide.routing(routing(occurred_at=START, amount_minor=1001), deadline=soon())
         assert again.decision_id != answer.decision_id
 
     tell(story)

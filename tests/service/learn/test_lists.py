@@ -117,7 +117,8 @@ def test_a_list_is_written_in_few_calls(eager_shelf: Path, tmp_path: Path) -> No
             known = [await ask(parts, number) for number in range(2 * TOGETHER)]
             await parts.decide.settle()
             assert set(await report(parts, *[settled(asked.payment_id) for asked, _ in known])) == {"applied"}
-            assert store.calls == {"recall": 2 * TOGETHER, "apply_many": 2}
+            # The record of each decision, and what its attempt was settled as before.
+            assert store.calls == {"recall": 2 * 2 * TOGETHER, "apply_many": 2}
 
     asyncio.run(story())
 
