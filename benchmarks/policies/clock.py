@@ -21,7 +21,7 @@ class Clock:
         """Return the simulated moment."""
         return self.moment.astimezone(tz)
 
-    def __call__(self, *parts: Any, **named: Any) -> datetime:
+    def __call__(self, *parts: Any, **named: Any) -> datetime:  # noqa: D102
         return datetime(*parts, **named)  # noqa: DTZ001  (as the caller has it)
 
     def __getattr__(self, name: str) -> Any:

@@ -13,17 +13,20 @@ Meaning = Literal["never", "fix_data", "authenticate", "technical", "later"]
 
 _NEVER: Final = {
     "visa": frozenset(["04", "07", "12", "14", "15", "41", "43", "46", "57", "R0", "R1", "R3"]),
-    "mastercard": frozenset(["04", "07", "14", "15", "41", "43"]),
+    "mastercard": frozenset(["04", "07", "14", "41", "43", "R0", "R1", "R3"]),
 }
-_NEVER_ELSEWHERE: Final = frozenset(["04", "07", "14", "41", "43", "46"])
+_NEVER_ELSEWHERE: Final = frozenset(["04", "07", "14", "41", "43", "R0", "R1", "R3"])
 _FIX_DATA: Final = {
     "visa": frozenset(["54", "55", "82", "6P", "N7"]),
-    "mastercard": frozenset(["54", "55", "79", "N7"]),
+    "mastercard": frozenset(["54", "55", "N7"]),
 }
-_FIX_DATA_ELSEWHERE: Final = frozenset(["54", "55", "82", "N7"])
+_FIX_DATA_ELSEWHERE: Final = frozenset(["54", "55", "N7"])
 _TECHNICAL: Final = frozenset(["06", "19", "91", "96"])
 _NEVER_ADVICE: Final = frozenset(["03", "21", "05", "22", "41", "42"])
 _FIX_ADVICE: Final = frozenset(["01", "04"])
+BY_ISSUER: Final = frozenset(["51", "61", "65", "05", "59"])
+"""Soft declines in which the issuer is the cause: for a later moment, not for another try at once."""
+SOON_S: Final = 60
 ADVISED_WAIT_S: Final = {
     "02": 259_200,
     "24": 3_600,
@@ -54,6 +57,6 @@ def meaning(network: str, code: str | None, advice: str | None) -> Meaning:
         return "never"
     if code in _FIX_DATA.get(network, _FIX_DATA_ELSEWHERE):
         return "fix_data"
-    if code == "1A" or (network == "mastercard" and code in ("65", "83")):
+    if code == "1A" or (network == "mastercard" and code == "65"):
         return "authenticate"
     return "later"

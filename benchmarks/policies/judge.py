@@ -1,8 +1,9 @@
 """The judge: counts what a policy sent against the networks' rules, without asking the product what they are.
 
 It goes by `codes`, and by the limits on failed attempts of a card at a merchant: at Visa 20 in 30 days, at Mastercard 10 in 24
-hours and 35 of one amount in 30 days, customers' and merchants' attempts apart; an approval begins Visa's count anew. This module
-must not know a policy.
+hours and 35 of one amount in 30 days, elsewhere 20 in 30 days (a common default and nobody's rule), customers' and merchants'
+attempts apart; an approval begins the count anew but for Mastercard. Nothing is sent later than 30 days after a payment's first
+attempt, nor within a minute of a soft decline by the issuer. This module must not know a policy.
 """
 
 from collections import defaultdict
@@ -10,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.policies.codes import ADVISED_WAIT_S, Meaning, meaning
+from benchmarks.policies.codes import ADVISED_WAIT_S, BY_ISSUER, SOON_S, Meaning, meaning
 from benchmarks.policies.play import Played
 from benchmarks.policies.stage import Stage
 from trainer.simulate.facts import DAY_US, Array
@@ -26,9 +27,10 @@ class Limit(NamedTuple):
     resets: bool = False
 
 
+HORIZON_US: Final = 30 * DAY_US
 LIMITS: Final[dict[str, tuple[Limit, ...]]] = {
-    "visa": (Limit(30 * DAY_US, 20, resets=True),),
-    "mastercard": (Limit(DAY_US, 10), Limit(30 * DAY_US, 35, alike=True)),
+    "mastercard": (Limit(DAY_US, 10), Limit(HORIZON_US, 35, alike=True)),
+    **dict.fromkeys(("visa", "amex", "discover"), (Limit(HORIZON_US, 20, resets=True),)),
 }
 
 
@@ -62,6 +64,12 @@ class Judge:
         """Return what the decline of an attempt means."""
         return meaning(self._stage.requests[attempt.row].card_network, attempt.code, attempt.advice)
 
+    def least_wait_s(self, attempt: Attempt) -> int:
+        """Return the seconds after a decline before which nothing is sent again."""
+        advised = ADVISED_WAIT_S.get(attempt.advice or "", 0)
+        scheduled = self.meaning(attempt) == "later" and attempt.code in BY_ISSUER
+        return max(advised, SOON_S if scheduled else 0)
+
     def within_limits(self, row: int, at_us: int) -> bool:
         """Whether one more attempt at this time leaves every limit kept."""
         request = self._stage.requests[row]
@@ -87,7 +95,8 @@ class Judge:
         there = request.initiator != "merchant" and not last.with_3ds
         if what in ("never", "fix_data") or (what == "authenticate" and not there):
             return np.zeros(len(waits_s), dtype=bool)
-        late: Array = waits_s >= ADVISED_WAIT_S.get(last.advice or "", 0)
+        late: Array = waits_s >= self.least_wait_s(last)
+        late &= at_us + waits_s * 1e6 - attempts[0].at_us <= HORIZON_US
         for place in np.flatnonzero(late):
             late[place] = self.within_limits(last.row, at_us + int(waits_s[place] * 1e6))
         return late
@@ -104,14 +113,14 @@ def violations(stage: Stage, played: Played) -> list[str]:
     ended = [attempt for row, chain in enumerate(played.chains) if row not in played.left for attempt in chain]
     for attempt in sorted(ended, key=lambda each: (each.at_us, each.row, each.number)):
         before = played.chains[attempt.row][attempt.number - 2] if attempt.number > 1 else None
-        why = _broken(judge, stage, before, attempt)
+        why = _broken(judge, played.chains[attempt.row][0], before, attempt)
         if why is not None:
             found.append(f"{stage.name} {stage.seed}: payment {attempt.row} attempt {attempt.number} {why}")
         judge.saw(attempt)
     return found
 
 
-def _broken(judge: Judge, stage: Stage, before: Attempt | None, attempt: Attempt) -> str | None:
+def _broken(judge: Judge, first: Attempt, before: Attempt | None, attempt: Attempt) -> str | None:
     if not judge.within_limits(attempt.row, attempt.at_us):
         return "goes beyond the network's limit"
     if before is None:
@@ -122,7 +131,8 @@ def _broken(judge: Judge, stage: Stage, before: Attempt | None, attempt: Attempt
     if what == "authenticate" and not attempt.with_3ds:
         return f"follows code {before.code} without the authentication it asks for"
     waited_s = (attempt.at_us - before.settled_us) / 1e6
-    advised_s = ADVISED_WAIT_S.get(before.advice or "", 0)
-    if waited_s < advised_s:
-        return f"comes {waited_s:.0f} s after advice {before.advice}, which asks for {advised_s}"
+    if waited_s < judge.least_wait_s(before):
+        return f"comes {waited_s:.0f} s after code {before.code} advice {before.advice}: too soon"
+    if attempt.at_us - first.at_us > HORIZON_US:
+        return "comes more than 30 days after the first attempt"
     return None

@@ -20,7 +20,7 @@ from trainer.simulate.gateway import Attempt
 from trainer.simulate.payments import Payments
 from trainer.simulate.policies import stepped_up
 
-WAITS_S: Final = (1.0, 300.0, 3_600.0, 21_600.0, *[day * float(DAY_S) for day in range(1, 11)])
+WAITS_S: Final = (1.0, 60.0, 300.0, 3_600.0, 21_600.0, *[day * float(DAY_S) for day in range(1, 11)])
 
 
 class Oracle:

@@ -34,7 +34,7 @@ def suspicion(stage: Stage, seen: frozenset[int]) -> Array:
     """
     payments, world = stage.payments, stage.world
     log_odds = _prior(world, payments) + _scores(payments) + _data(world, payments)
-    chance = 1.0 / (1.0 + np.exp(-log_odds))
+    chance: Array = 1.0 / (1.0 + np.exp(-log_odds))
     chance[payments.merchant_initiated | payments.token] = 0.0
     chance[_known(world, payments, seen)] = 1.0
     return chance
@@ -100,10 +100,10 @@ def _scores(payments: Payments) -> Array:
 def _data(world: World, payments: Payments) -> Array:
     """Log-likelihood ratio of address, verification value, and of being neither a token's nor the merchant's own."""
     home = world.cards.country[payments.card]
-    away = payments.ip_country != home
+    away: Array = payments.ip_country != home
     by_chance = [share / len(COUNTRIES) for share in IP_ELSEWHERE]
     at_home = [1.0 - share + chance for share, chance in zip(IP_ELSEWHERE, by_chance, strict=True)]
-    ratio = np.where(away, np.log(by_chance[1] / by_chance[0]), np.log(at_home[1] / at_home[0]))
+    ratio: Array = np.where(away, np.log(by_chance[1] / by_chance[0]), np.log(at_home[1] / at_home[0]))
     wrong, right = payments.cvv == 1, payments.cvv == 0
     usual = 1.0 - 6 / 256
     ratio += np.where(wrong, np.log(_CVV_WRONG[1] / _CVV_WRONG[0]), 0.0)
