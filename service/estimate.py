@@ -1,7 +1,7 @@
 """What the models of a bundle say of one payment: of every way of sending it, or of every wait before a retry.
 
-Where a model fails, which is named, and for a processor that none has seen, the bundle's hierarchy of rates answers. The same functions answer a question and replay a
-decision, so both come to the same numbers.
+Where a model fails, which is named, and for a processor that none has seen, the bundle's hierarchy of rates answers. The same
+functions answer a question and replay a decision, so both come to the same numbers.
 
 This module must not know what is concluded from them.
 """

@@ -71,26 +71,28 @@ async def likely(parts: Parts, decision_id: str, processor: str) -> float:
 
 
 @pytest.mark.parametrize("status", ["approved", "declined", "error", "timeout"])
-def test_a_result_moves_state_standings_and_ledger_together(status: str, tell: Tell) -> None:
+@pytest.mark.parametrize("code", [None, "05", "96"])
+def test_a_result_moves_state_standings_and_ledger_together(status: str, code: str | None, tell: Tell) -> None:
     async def story(parts: Parts) -> None:
         asked, answer = await ask(parts)
         assert answer.processor is not None
         p = await likely(parts, answer.decision_id, answer.processor)
-        assert await report(parts, settled(status=status, response_code="05", latency_ms=840)) == ("applied",)
+        assert await report(parts, settled(status=status, response_code=code, latency_ms=840)) == ("applied",)
         hand = ByHand()
         hand.add(asked, answer.processor, attempt_increment(micros(START), asked.amount_minor))
-        hand.add(asked, answer.processor, result_increment(micros(START + timedelta(seconds=3)), status, "visa", "05"))
+        hand.add(asked, answer.processor, result_increment(micros(START + timedelta(seconds=3)), status, "visa", code))
         await hand.is_in(parts)
         fault = parts.bundle.policy.judge(
             "visa",
             processor=answer.processor,
             status=status,
-            response_code="05",
+            response_code=code,
             advice_code=None,
             country="DE",
             initiator=None,
             now=START,
         )
+        assert fault == "processor" or code is not None or status not in ("error", "timeout")
         note = Note(
             at=micros(START + timedelta(seconds=3)),
             fault=status != "approved" and fault == "processor",
@@ -99,7 +101,6 @@ def test_a_result_moves_state_standings_and_ledger_together(status: str, tell: T
             latency_ms=None if status == "timeout" else 840,
             amount_minor=asked.amount_minor,
         )
-        assert note.fault == (status in ("error", "timeout"))
         for found in await standings(parts, answer.processor, micros(AFTER)):
             assert close(found, sums_of(note))
         ended = APPROVED if status == "approved" else FAILED
