@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "bundle": ("trainer.publish.command", "list, show, activate and roll back bundles"),
     "backfill": ("trainer.backfill.command", "write the state as of now from history into a store"),
     "consistency": ("trainer.consistency.command", "recompute logged vectors from the journal, and compare"),
+    "evaluate": ("trainer.evaluate.command", "judge a bundle's calibration, and policies by what was logged"),
     "features": ("trainer.features.command", "compute the feature catalog over a history, or describe it"),
 }
 

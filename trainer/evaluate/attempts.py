@@ -3,8 +3,9 @@
 This module must not know what an attempt earned, nor how a policy chooses.
 """
 
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -40,7 +41,8 @@ CONTEXT: Final = (
 """What a model of the rewards sees of an attempt, beside the hour."""
 
 
-class Attempts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Attempts:
     """n attempts over k processors.
 
     Attributes
@@ -71,6 +73,19 @@ class Attempts(NamedTuple):
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def only(self, frame: pl.DataFrame) -> "Attempts":
+        """Return the attempts that are in `frame`, rows of this one's with columns of their own beside, in this order."""
+        rows = frame["row"].to_numpy()
+        return replace(
+            self,
+            frame=frame.drop("row").with_row_index("row"),
+            taken=self.taken[rows],
+            offered=self.offered[rows],
+            propensity=self.propensity[rows],
+            payment=self.payment[rows],
+            fold=self.fold[rows],
+        )
 
     @property
     def approved(self) -> Flags:

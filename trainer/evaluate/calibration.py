@@ -1,8 +1,9 @@
 """Are probabilities true? Said against observed, over all rows and in each segment of them.
 
 A segment is off when what was observed there is further from what was said than chance would have it: its level (a z test of the
-sum of the residuals) or its shape (the same in bins of the probability, Hosmer and Lemeshow 1980). Many segments are looked at,
-so p-values are made larger by Holm's method: among all of a model's segments together a false alarm has a chance of 5 %.
+sum of the residuals), its slope (of the residuals along the log-odds: too bold or too timid), or its shape (the residuals in bins
+of the probability, Hosmer and Lemeshow 1980). Many segments are looked at, so p-values are made larger by Holm's method: among
+all of a model's segments together a false alarm has a chance of 5 %.
 
 This module must not know any model.
 """
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from scipy import stats
+from scipy.special import logit
 
 from contracts.base import Record
 from contracts.bundle import Evaluation, Metric
@@ -28,6 +30,7 @@ LEAST_EXPECTED: Final = 5.0
 """Expected successes, and failures, below which a normal test says nothing: of a segment and of each of its bins."""
 
 LEVEL: Final = 0.05
+_EDGE: Final = 1e-9
 
 
 class Bin(Record, frozen=True, kw_only=True):
@@ -180,30 +183,32 @@ class _Slice:
     def chance(self) -> float | None:
         """Return the p-value of the hypothesis that these probabilities are true; None when there are too few rows.
 
-        The level and the shape are two tests; the smaller p-value counts twice.
+        Level, slope and shape are three tests; the smallest p-value counts three times.
         """
-        level = self._standardised(np.zeros(len(self._p), dtype=np.int64))
+        whole = np.zeros(len(self._p), dtype=np.int64)
+        level = self._standardised(whole, np.ones(len(self._p)))
         if not len(level):
             return None
-        shape = self._standardised(self._bin)
-        chances = [float(stats.chi2.sf((z**2).sum(), len(z))) for z in (level, shape) if len(z)]
-        return min(1.0, 2.0 * min(chances))
+        odds = logit(np.clip(self._p, _EDGE, 1 - _EDGE))
+        spread = self._p * (1 - self._p)
+        slope = self._standardised(whole, odds - float(spread @ odds) / float(spread.sum()))
+        shape = self._standardised(self._bin, np.ones(len(self._p)))
+        chances = [float(stats.chi2.sf((z**2).sum(), len(z))) for z in (level, slope, shape) if len(z)]
+        return min(1.0, len(chances) * min(chances))
 
-    def _standardised(self, cell: Places) -> Floats:
-        """Return the sum of the residuals of each cell in standard deviations, where it is large enough to be normal.
+    def _standardised(self, cell: Places, lever: Floats) -> Floats:
+        """Return each cell's sum of residuals times `lever` in standard deviations, where it is large enough to be normal.
 
         The variance is that of independent rows, or what payments of several rows show, whichever is the larger.
         """
-        residual = self._labels - self._p
         count = int(cell.max()) + 1
+        residual = (self._labels - self._p) * lever
         expected, missed = np.bincount(cell, self._p, count), np.bincount(cell, 1 - self._p, count)
-        sums = np.bincount(cell, residual, count)
         pairs, place = np.unique(self._payment * count + cell, return_inverse=True)
-        of_payment = np.bincount(place, residual)
-        seen = np.bincount(pairs % count, of_payment**2, count)
-        variance = np.maximum(np.bincount(cell, self._p * (1 - self._p), count), seen)
-        large = np.minimum(expected, missed) >= LEAST_EXPECTED
-        z: Floats = sums[large] / np.sqrt(variance[large])
+        seen = np.bincount(pairs % count, np.bincount(place, residual) ** 2, count)
+        variance = np.maximum(np.bincount(cell, self._p * (1 - self._p) * lever**2, count), seen)
+        large = (np.minimum(expected, missed) >= LEAST_EXPECTED) & (variance > _EDGE)
+        z: Floats = np.bincount(cell, residual, count)[large] / np.sqrt(variance[large])
         return z
 
     def group(self, dimension: str, value: str, chance: float | None, scale: float) -> Group:
@@ -249,7 +254,9 @@ def _reading(groups: list[Group]) -> str:
     if not off:
         return f"none of {tested} segments is off beyond chance (Holm, 5 % over all of them)"
     named = ", ".join(
-        f"{group.dimension} {group.value} (said {group.said:.3f}, observed {group.observed:.3f})" for group in off[:8]
+        f"{group.dimension} {group.value} (said {group.said:.3f}, observed {group.observed:.3f}, ece {group.ece.value:.3f} where "
+        f"chance gives {group.ece_by_chance:.3f})"
+        for group in off[:8]
     )
     rest = f" and {len(off) - 8} more" if len(off) > 8 else ""
     return f"{len(off)} of {tested} segments are off beyond chance (Holm, 5 % over all of them): {named}{rest}"

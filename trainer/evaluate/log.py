@@ -3,6 +3,7 @@
 This module must not know payments: questions, actions and rewards only.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ Places = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
-class Log(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Log:
     """n questions, each answered with one of k actions by whoever decided.
 
     Attributes

@@ -19,7 +19,7 @@ from contracts.bundle import Metric, PolicyValue
 from trainer.evaluate.estimate import HISTOGRAM, Estimate
 from trainer.evaluate.intervals import around, wider, wilson
 from trainer.evaluate.log import Flags, Floats, Log, Places, Target
-from trainer.evaluate.verdict import conclude
+from trainer.evaluate.verdict import OWN, conclude
 from trainer.fit.evaluation import interval, rounds
 
 LEAST_CLIP: Final = 50.0
@@ -142,6 +142,8 @@ def estimate(
         reading="",
         notes=target.notes,
     )
+    if target.chosen is None:
+        return msgspec.structs.replace(made, conclusive=True, reading=OWN)
     return conclude(made, weights.full, doubts)
 
 

@@ -26,8 +26,11 @@ ERRORS: Final = 4.0
 _VERBS: Final = {"approval": "approved", "margin": "earned"}
 
 
+OWN: Final = "what was done, and so known"
+
+
 def conclude(estimate: Estimate, weights: Floats, doubts: Sequence[str] = ()) -> Estimate:
-    """Return the estimate with its `conclusive` and `reading`.
+    """Return the estimate of another policy with its `conclusive` and `reading`.
 
     Parameters
     ----------

@@ -9,13 +9,14 @@ from trainer.fit.fitting import FitOptions, fit
 from trainer.publish.command import show
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Read a date or an RFC 3339 time, UTC unless it says otherwise."""
     try:
-        moment = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         msg = f"expected a date or time such as 2026-02-01, got {text!r}"
         raise argparse.ArgumentTypeError(msg) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("test-from", "moment from which is judged (default: the last fifth)"),
         ("test-until", "moment before which is judged"),
     ):
-        parser.add_argument(f"--{name}", type=_moment, help=f"{meaning}; a date or RFC 3339 time, UTC")
+        parser.add_argument(f"--{name}", type=moment, help=f"{meaning}; a date or RFC 3339 time, UTC")
     parser.add_argument(
         "--exclude-compromised",
         action="store_true",

@@ -164,7 +164,7 @@ def test_whoever_decided_is_worth_what_came_of_it() -> None:
     assert found.doubly_robust.value == pytest.approx(shop.approved.mean())
     assert (found.gain.low, found.gain.value, found.gain.high) == (0.0, 0.0, 0.0)
     assert found.effective == pytest.approx(3_000)
-    assert found.reading == "no difference from whoever decided can be told"
+    assert found.reading == "what was done, and so known"
 
 
 def test_a_policy_that_is_nearly_the_logged_one_is_told_from_it_far_more_finely_than_it_is_known() -> None:
