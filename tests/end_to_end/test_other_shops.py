@@ -26,6 +26,8 @@ def fitted(name: str, folder: Path, source: Path, *options: str) -> dict[str, fl
 
 
 @pytest.mark.real_data
+# A minute of one core: on a machine that does much else at once, more than the time of any other test.
+@pytest.mark.timeout(600)
 def test_risk_reaches_the_handbook_on_its_own_week(tmp_path: Path) -> None:
     week = ["--train-from", "2018-07-11", "--train-until", "2018-07-18", "--test-from", "2018-07-25"]
     source = data("fraud_handbook_2018.parquet")
