@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make setup   makes the environment in .venv"
 	@echo "make demo    simulate, train, serve, drive payments through it (ONCE=1 exits afterwards)"
-	@echo "make test    install and run every check and every test (about 8 minutes)"
+	@echo "make test    install and run every check and every test (about 5 minutes)"
 	@echo "make test-spark   install PySpark too and hold its features to the single machine's (needs Java 17)"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make bench   the micro-benchmarks of the hot path"
@@ -36,7 +36,8 @@ check: setup
 
 test: check
 	@sh tests/need_redis.sh
-	@$(PY) -m pytest
+# Whole files, so that what a file makes once is made once.
+	@$(PY) -m pytest -n 2 --dist loadfile
 
 test-spark: setup
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/spark.txt
