@@ -12,9 +12,10 @@ is seen once in a while, and there nearly all of a state is written anew.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -30,13 +31,33 @@ from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, paym
 from features.increment import Increment, attempt_increment, chargeback_increment, member, result_increment
 from features.layout import LAYOUTS
 from features.state import add
-from service.record import TTL_SECONDS, DecisionRecord, attempt_event, encode, of_payment
-from service.store.base import FeatureStore, Item, StateKeys, Update, by_attempt
+from service.ledger import APPROVED, FAILED, Entry, Limit
+from service.record import TTL_SECONDS, DecisionRecord, attempt_event, encode, of_payment, outcome_event
+from service.standing import Note, keys_of
+from service.store.base import (
+    Applied,
+    Decided,
+    FeatureStore,
+    Item,
+    Kept,
+    LedgerMove,
+    Reservation,
+    StandingUpdate,
+    StateKeys,
+    Update,
+    by_attempt,
+    by_decision,
+    by_question,
+)
 from service.store.bulk import put_many
 from service.store.memory import MemoryStore
 from service.store.redis import RedisStore
 
 AT_ONCE = 32
+LEDGER = "visa:c:3:m_1tok_1"
+LIMITS = (Limit(30 * DAY, 15), Limit(DAY, 3, 4200))
+ANSWER = b"a" * 1_500
+KeysOf = Callable[[Workload], StateKeys]
 MERCHANT = PAYMENT_KINDS.index("merchant")
 
 
@@ -64,28 +85,133 @@ def _keys(asked: Workload) -> StateKeys:
     return StateKeys(payment_keys(request), tuple(candidate_keys(request, name) for name in request.processors))
 
 
+def _all_keys(asked: Workload) -> StateKeys:
+    """Return what a decision asks for: states, and how each candidate does, the ledger, the record, the answer before."""
+    request = asked.auths[0]
+    standings = [keys_of(name, request.card_network, request.merchant_id) for name in request.processors]
+    return _keys(asked)._replace(
+        record=by_attempt("p_0", 1),
+        standings=tuple(key for keys in standings for key in keys),
+        ledger=LEDGER,
+        answer=by_question("auth", "p_0", 1),
+    )
+
+
 class _Writer:
-    """Counts one attempt after the other, as `service.decide` does after each answer."""
+    """Writes one attempt after the other: counted alone, claimed with its answer, or settled by its outcome."""
 
     def __init__(self, store: FeatureStore, asked: Workload, prefix: str, at: int) -> None:
         self._store = store
         self._prefix = prefix
         self._numbers = count()
         request = asked.auths[0]
-        self._record: DecisionRecord = of_payment(request, request.processors[0], at, counted=True)
+        network = request.card_network
+        self._record: DecisionRecord = of_payment(request, request.processors[0], at, counted=True, network=network)
+        self._standings = keys_of(request.processors[0], network, request.merchant_id)
+        self._at = at
+
+    async def fill(self) -> None:
+        """Put ten attempts into the ledger, and a result into each standing."""
+        entries = [Entry(self._at - n * DAY // 2, n, 4200, FAILED) for n in range(10)]
+        batch = [Applied(f"{self._prefix}_{n}", ledger=LedgerMove(LEDGER, n, entry)) for n, entry in enumerate(entries)]
+        notes = [StandingUpdate(key, self._note) for key in self._standings]
+        await self._store.apply_many([*batch, Applied(f"{self._prefix}_notes", standings=notes)])
 
     async def write(self) -> bool:
-        record = self._record
-        payment_id = f"{self._prefix}_{next(self._numbers)}"
-        updates = record.updates(record.attempt(), record.processor)
-        keys = (by_attempt(payment_id, 1),)
-        return await self._store.decided(attempt_event(payment_id, 1), updates, keys, encode(record), TTL_SECONDS)
+        """Count an attempt and keep its record, and nothing else."""
+        payment_id, record = self._next(), self._record
+        kept = Kept(by_attempt(payment_id, 1), encode(record), TTL_SECONDS)
+        event = attempt_event(payment_id, 1)
+        return (await self._store.decided(Decided(event, self._updates(), [kept]), deadline=monotonic() + 5)).counted
+
+    async def claim(self) -> bool:
+        """Do the same with an answer, a record under two keys, and a reservation under two limits."""
+        payment_id, record = self._next(), encode(self._record)
+        keys = (by_decision(payment_id), by_attempt(payment_id, 1))
+        decided = Decided(
+            attempt_event(payment_id, 1),
+            self._updates(),
+            [Kept(key, record, TTL_SECONDS) for key in keys],
+            Kept(by_question("auth", payment_id, 1), ANSWER, 86_400),
+            Reservation(LEDGER, Entry(self._at, 99, 4200), LIMITS),
+        )
+        return (await self._store.decided(decided, deadline=monotonic() + 5)).counted
+
+    async def settle(self) -> bool:
+        """Count a result, note it at three levels, settle the reservation, keep what it was settled as."""
+        payment_id, record = self._next(), self._record
+        event = Applied(
+            outcome_event("authorisation", payment_id, 1),
+            record.updates(result_increment(self._at, "approved"), record.processor),
+            [StandingUpdate(key, self._note) for key in self._standings],
+            LedgerMove(LEDGER, 99, Entry(self._at, 99, 4200, APPROVED)),
+            [Kept(f"s:1:{payment_id}", b"x" * 40, TTL_SECONDS)],
+        )
+        return (await self._store.apply_many([event]))[0]
+
+    @property
+    def _note(self) -> Note:
+        return Note(self._at, approved=True, expected=0.9, latency_ms=180, amount_minor=4200)
+
+    def _next(self) -> str:
+        return f"{self._prefix}_{next(self._numbers)}"
+
+    def _updates(self) -> list[Update]:
+        return self._record.updates(self._record.attempt(), self._record.processor)
 
 
+WRITES: dict[str, Callable[[_Writer], Callable[[], Awaitable[bool]]]] = {
+    "count an attempt": lambda writer: writer.write,
+    "claim an answer": lambda writer: writer.claim,
+    "settle an outcome": lambda writer: writer.settle,
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+@pytest.mark.benchmark(timer=per_call, max_time=PER_CALL_SECONDS)
+def test_writes_memory(
+    benchmark: BenchmarkFixture, memory: MemoryStore, asked: Workload, loop: Loop, now_us: int, what: str
+) -> None:
+    """What an answer and what an outcome writes, beside counting an attempt alone."""
+    benchmark.group = f"store: {what}, memory"
+    writer = _Writer(memory, asked, f"m {what}", now_us)
+    loop.runner.run(writer.fill())
+    assert benchmark(loop.batch(WRITES[what](writer))) is True
+
+
+@pytest.mark.parametrize("at_once", [1, AT_ONCE])
+@pytest.mark.parametrize("what", WRITES)
+@pytest.mark.benchmark(timer=per_call, max_time=PER_CALL_SECONDS)
+def test_writes_redis(
+    benchmark: BenchmarkFixture, remote: RedisStore, asked: Workload, loop: Loop, now_us: int, what: str, at_once: int
+) -> None:
+    """The same in Redis, by one caller or by 32 at once, and what the script takes inside the server."""
+    benchmark.group = f"store: {what}, Redis"
+    writer = _Writer(remote, asked, f"r {what} {at_once}", now_us)
+    write = WRITES[what](writer)
+
+    async def together() -> bool:
+        answers = [False]
+        for _ in range(BATCH // at_once):
+            answers = await asyncio.gather(*[write() for _ in range(at_once)])
+        return answers[-1]
+
+    loop.runner.run(writer.fill())
+    with redis.Redis.from_url(remote.describe()) as client:
+        client.config_resetstat()
+        assert benchmark(loop.batch(write) if at_once == 1 else lambda: loop.runner.run(together())) is True
+        inside = client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"]
+    benchmark.extra_info["server_usec_per_call"] = inside
+    print(f"{what}, {at_once} at once: {inside:.1f} us inside Redis")
+
+
+@pytest.mark.parametrize("keys_of_payment", [_keys, _all_keys], ids=["states", "all"])
 @pytest.mark.benchmark(group="store: read, memory", timer=per_call, max_time=PER_CALL_SECONDS)
-def test_read_memory(benchmark: BenchmarkFixture, memory: MemoryStore, asked: Workload, loop: Loop) -> None:
-    """One payment's states: up to seven of its own and three with each of five processors."""
-    keys = _keys(asked)
+def test_read_memory(
+    benchmark: BenchmarkFixture, memory: MemoryStore, asked: Workload, loop: Loop, keys_of_payment: KeysOf
+) -> None:
+    """One payment's states: up to seven of its own and three with each of five processors; and all that a decision asks for."""
+    keys = keys_of_payment(asked)
     assert benchmark(loop.batch(lambda: memory.read(keys))).payment[MERCHANT] is not None
 
 
@@ -106,21 +232,13 @@ def test_read_memory_floor(benchmark: BenchmarkFixture, items: list[Item], asked
 
 
 @pytest.mark.benchmark(group="store: count an attempt, memory", timer=per_call, max_time=PER_CALL_SECONDS)
-def test_write_memory(
-    benchmark: BenchmarkFixture, memory: MemoryStore, asked: Workload, loop: Loop, now_us: int
-) -> None:
-    """The states of its entities, the mark of the event, the record."""
-    assert benchmark(loop.batch(_Writer(memory, asked, "m", now_us).write)) is True
-
-
-@pytest.mark.benchmark(group="store: count an attempt, memory", timer=per_call, max_time=PER_CALL_SECONDS)
 def test_write_memory_floor(
     benchmark: BenchmarkFixture, items: list[Item], asked: Workload, loop: Loop, now_us: int
 ) -> None:
     """The states alone."""
     held = {(kind, key): blob for kind, key, blob in items}
     request = asked.auths[0]
-    record = of_payment(request, request.processors[0], now_us, counted=True)
+    record = of_payment(request, request.processors[0], now_us, counted=True, network=request.card_network)
     updates = record.updates(record.attempt(), record.processor)
 
     async def add_all() -> None:
@@ -130,10 +248,14 @@ def test_write_memory_floor(
     benchmark(loop.batch(add_all))
 
 
+@pytest.mark.parametrize("keys_of_payment", [_keys, _all_keys], ids=["states", "all"])
 @pytest.mark.benchmark(group="store: read, Redis", timer=per_call, max_time=PER_CALL_SECONDS)
-def test_read_redis(benchmark: BenchmarkFixture, remote: RedisStore, asked: Workload, loop: Loop) -> None:
+def test_read_redis(
+    benchmark: BenchmarkFixture, remote: RedisStore, asked: Workload, loop: Loop, now_us: int, keys_of_payment: KeysOf
+) -> None:
     """One caller, one round trip for each."""
-    keys = _keys(asked)
+    loop.runner.run(_Writer(remote, asked, "read", now_us).fill())
+    keys = keys_of_payment(asked)
     assert benchmark(loop.batch(lambda: remote.read(keys))).payment[MERCHANT] is not None
 
 
@@ -169,27 +291,6 @@ def test_redis_floor(benchmark: BenchmarkFixture, redis_url: str, loop: Loop, wh
 
     assert benchmark(loop.batch(ping)) == b"PONG"
     loop.runner.run(connection.disconnect())
-
-
-@pytest.mark.benchmark(group="store: count an attempt, Redis", timer=per_call, max_time=PER_CALL_SECONDS)
-def test_write_redis(benchmark: BenchmarkFixture, remote: RedisStore, asked: Workload, loop: Loop, now_us: int) -> None:
-    """One caller, one script call in one round trip."""
-    assert benchmark(loop.batch(_Writer(remote, asked, "r", now_us).write)) is True
-
-
-@pytest.mark.benchmark(group="store: count an attempt, Redis", timer=per_call, max_time=PER_CALL_SECONDS)
-def test_write_redis_32_at_once(
-    benchmark: BenchmarkFixture, remote: RedisStore, asked: Workload, loop: Loop, now_us: int
-) -> None:
-    """32 callers share round trips."""
-    writer = _Writer(remote, asked, "t", now_us)
-
-    async def together() -> bool:
-        for _ in range(BATCH // AT_ONCE):
-            answers = await asyncio.gather(*[writer.write() for _ in range(AT_ONCE)])
-        return answers[-1]
-
-    assert benchmark(lambda: loop.runner.run(together())) is True
 
 
 @pytest.fixture

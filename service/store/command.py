@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis.crc import key_slot
 
 from features.clock import SECOND
-from features.layout import AMOUNT, ATTEMPTS, INDEX, LAYOUTS, MOST_ROWS, Layout
+from features.layout import AMOUNT, ATTEMPTS, INDEX, LAYOUTS, MOST_ROWS, WORD, Layout
 from service.ledger import ENTRY, KEPT_US, MOST, RESERVED, VERSION, Entry, Limit
 from service.ledger import TTL_SECONDS as LEDGER_SECONDS
 from service.standing import MEASURES, SCALES, Note, month_of
@@ -48,8 +48,9 @@ SCRIPT: Final = b"".join(
 SHA: Final = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 _KIND: Final = struct.Struct("<6sBIHHBBBddB")
 _RING: Final = struct.Struct("<IH")
-_EVENT: Final = struct.Struct("<dbBIQ")
+_EVENT: Final = struct.Struct("<dbBIQB")
 _WORD: Final = struct.Struct("<BI")
+_AMOUNT: Final = struct.Struct("<BIBI")
 _ATTEMPT, _DECLINED, _MEMBER, _TAKEN_BACK = 1, 2, 4, 8
 _PLAN: Final = struct.Struct("<BHH")
 _HAS_ANSWER, _HAS_LEDGER, _HAS_MARK, _IS_ONCE = 1, 2, 4, 8
@@ -61,6 +62,10 @@ _LIMIT: Final = struct.Struct("<ddBd")
 _NOTE: Final = struct.Struct(f"<BBBIdid{len(SCALES)}d{len(MEASURES)}d")
 _NOTE_HEAD: Final = (NOTE_VERSION, len(SCALES), len(MEASURES), STANDING_SECONDS)
 _DECLINED_AT: Final = INDEX["declined"]
+
+
+_AMOUNT_WORDS: Final = {kind: layout.place.get("amount_minor", -1) + 1 for kind, layout in LAYOUTS.items()}
+"""The first word of an amount, as the script counts them; 0 for a kind that has none."""
 
 
 def _outline(layout: Layout) -> bytes:
@@ -76,7 +81,7 @@ def _outline(layout: Layout) -> bytes:
         MOST_ROWS,
         layout.members,
         layout.streak,
-        layout.place["amount_minor"] + 1 if "amount_minor" in layout.place else 0,
+        _AMOUNT_WORDS[layout.kind],
         layout.hop,
         layout.half_life,
         len(layout.rings),
@@ -88,32 +93,40 @@ def _outline(layout: Layout) -> bytes:
 _OUTLINES: Final = {kind: _outline(layout) for kind, layout in LAYOUTS.items()}
 
 
-@lru_cache(maxsize=4096)
-def _words(kind: str, deltas: tuple[int, ...]) -> bytes:
-    """Return the number of words that move, and each of them."""
-    moved = [(place + 1, word) for place, word in enumerate(LAYOUTS[kind].packed(deltas)) if word]
-    return bytes([len(moved)]) + b"".join(_WORD.pack(*each) for each in moved)
-
-
-@lru_cache(maxsize=4096)
-def _flags(deltas: tuple[int, ...]) -> int:
-    """Return what an event is, but for its member."""
+@lru_cache(maxsize=256)
+def _shape(deltas: tuple[int, ...]) -> tuple[int, tuple[int, ...], int]:
+    """Return what an event is, but for its member; its deltas but for the amount; and the amount."""
+    amount = deltas[AMOUNT]
+    counts = (*deltas[:AMOUNT], 0, *deltas[AMOUNT + 1 :])
     if min(deltas) < 0:
-        return _TAKEN_BACK
-    return (_ATTEMPT if deltas[ATTEMPTS] > 0 else 0) | (_DECLINED if deltas[_DECLINED_AT] else 0)
+        return _TAKEN_BACK, counts, amount
+    flags = (_ATTEMPT if deltas[ATTEMPTS] > 0 else 0) | (_DECLINED if deltas[_DECLINED_AT] else 0)
+    return flags, counts, amount
+
+
+@lru_cache(maxsize=4096)
+def _counted(kind: str, counts: tuple[int, ...]) -> tuple[int, bytes]:
+    """Return the number of words that counts move, and each of them."""
+    moved = [(place + 1, word) for place, word in enumerate(LAYOUTS[kind].packed(counts)) if word]
+    return len(moved), b"".join([_WORD.pack(*each) for each in moved])
 
 
 def _entity(kind: str, additions: Sequence[Addition]) -> bytes:
     """Return what one entity gets, as the script reads it."""
-    parts = [_OUTLINES[kind]]
-    for increment, member in additions:
-        at, deltas, code = increment
-        flags = _flags(deltas)
+    given = _OUTLINES[kind]
+    low_word = _AMOUNT_WORDS[kind]
+    for (at, deltas, code), member in additions:
+        # All but amounts come again and again.
+        flags, counts, amount = _shape(deltas)
+        words, moved = _counted(kind, counts)
+        if amount and low_word:
+            high, low = divmod(amount, WORD)
+            words += 2
+            moved += _AMOUNT.pack(low_word, low, low_word + 1, high % WORD)
         if member is not None:
             flags |= _MEMBER
-        amount = deltas[AMOUNT] if flags & _ATTEMPT else 0
-        parts += (_EVENT.pack(at, code, flags, member or 0, amount), _words(kind, deltas))
-    return b"".join(parts)
+        given += _EVENT.pack(at, code, flags, member or 0, amount if flags & _ATTEMPT else 0, words) + moved
+    return given
 
 
 def _move(move: LedgerMove | Reservation) -> bytes:
@@ -284,7 +297,7 @@ def trial(tag: str = "") -> list[tuple[str, Arguments]]:
     layout = LAYOUTS["issuer"]
     outline = struct.pack("<6sBI", b"probe1", layout.words, 1) + _OUTLINES["issuer"][11:]
     # Twice the same event: the first begins a tile, the second falls into it.
-    event = _EVENT.pack(1, 0, 0, 0, 0) + b"\0"
+    event = _EVENT.pack(1, 0, 0, 0, 0, 0)
     names = [f"{prefix}{tag}probe" for prefix in (ANSWER, LEDGER, EVENT, RECORD, STANDING, STATE)]
     plan = _PLAN.pack(_HAS_ANSWER | _HAS_LEDGER | _HAS_MARK, 1, 1)
     move = _LEDGER_HEAD.pack(VERSION, MOST, KEPT_US, 1) + bytes([_RESERVE]) + ENTRY.pack(1, 1, 1, RESERVED)
