@@ -320,7 +320,8 @@ class FeatureStore(Protocol):
         """Keep an answer, its record and its reservation, and count its attempt, in one atomic step.
 
         In this order: a question that has an answer changes nothing and is told it; a limit that is used up changes
-        nothing and is told; else everything is written, the updates once for each event id.
+        nothing and is told; else everything is written, the updates once for each event id. Without a `deadline` it is a
+        write behind an answer and may take longer. In a cluster it is several steps (ADR 13).
         """
         ...
 

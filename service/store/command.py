@@ -302,24 +302,14 @@ def trial(tag: str = "") -> list[tuple[str, Arguments]]:
     plan = _PLAN.pack(_HAS_ANSWER | _HAS_LEDGER | _HAS_MARK, 1, 1)
     move = _LEDGER_HEAD.pack(VERSION, MOST, KEPT_US, 1) + bytes([_RESERVE]) + ENTRY.pack(1, 1, 1, RESERVED)
     note = _NOTE.pack(*_NOTE_HEAD[:3], 1, 0, 0, 0, *SCALES, *[0] * len(MEASURES))
-    given: tuple[bytes | str | int, ...] = (
-        len(names),
-        *names,
-        plan,
-        1000,
-        b"",
-        1000,
-        move,
-        b"",
-        1000,
-        note,
-        outline + event + event,
-    )
+    # Mark and answer end at once: where they are, the script goes no further.
+    given: list[bytes | str | int] = [len(names), *names, plan, 1, b"", 1, move, b"", 1000, note]
+    given.append(outline + event + event)
     commands: list[tuple[str, Arguments]] = [
         ("scripts (EVAL)", ("EVAL", SCRIPT, *given)),
         ("scripts (EVALSHA)", ("EVALSHA", SHA, *given)),
         ("reads", ("MGET", *names)),
-        ("writes", ("SET", names[0], b"", "EX", 1)),
+        ("writes", ("SET", names[3], b"", "EX", 1)),
     ]
     if tag:
         commands.append(("deletions", ("DEL", names[0])))

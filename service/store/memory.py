@@ -1,10 +1,10 @@
 """Online state in the memory of one process: the embedded default, with an optional snapshot on disk.
 
 The semantics are those of Redis: the same blobs, all-or-nothing updates, events that count once, times to live. One
-event loop calls it, so nothing here needs a lock. What expired is swept a few entries at a time with each write; beyond a
-million the oldest marks, records, answers, ledgers and standings go first, whatever their time to live (half a million
-decisions and their outcomes),
-and states are bounded by their time to live alone. A busy shop wants Redis.
+event loop calls it, so nothing here needs a lock. What expired is swept a few entries at a time with each write; of marks,
+records, answers, ledgers and standings a million each are kept, and beyond that the oldest go first, whatever their time to
+live (half a million decisions and their outcomes; a million answers take 1.6 GB). States are bounded by their time to live
+alone. A busy shop wants Redis.
 
 This module must not know the format of a snapshot.
 """
