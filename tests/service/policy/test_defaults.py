@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from contracts.bundle import PolicyParameters
 from service.policy.defaults import FILE, check, default_parameters
 from service.policy.errors import ParameterError
 
@@ -37,6 +38,10 @@ def test_a_missing_parameter_is_refused(tmp_path):
     [
         {"tier_medium": 0.8},
         {"exploration": 1.5},
+        {"exploration_floor": -0.1},
+        {"probe_share": 2.0},
+        {"challenge_abandonment": 1.1},
+        {"challenge_fraud_stopped": -0.5},
         {"margin_share": -0.1},
         {"minimum_approval": float("nan")},
     ],
@@ -52,3 +57,12 @@ def test_waits_out_of_order_are_refused(waits):
     retry = msgspec.structs.replace(defaults.retry, waits_seconds=waits)
     with pytest.raises(ParameterError, match=r"retry.waits_seconds"):
         check(msgspec.structs.replace(defaults, retry=retry))
+
+
+def test_parameters_of_an_older_bundle_take_the_defaults_of_what_they_do_not_say():
+    raw = msgspec.to_builtins(default_parameters())
+    newer = ("exploration_floor", "probe_share", "challenge_abandonment", "challenge_fraud_stopped")
+    older = {name: value for name, value in raw.items() if name not in newer}
+    parameters = msgspec.convert({**older, "gone_since": 1}, PolicyParameters)
+    check(parameters)
+    assert parameters == default_parameters()
