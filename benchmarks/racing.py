@@ -58,8 +58,8 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
         Shares of attempts that are approved, and whose outcome nobody knows at first.
     days, payments
         How long a card is watched, and how many payments there are on it.
-    late_us
-        The most by which an attempt is sent after its time.
+    late_us, think_us
+        The most by which an attempt is sent after its time, and by which a decision follows what it was made of.
     """
 
     networks: Weighted = weighted(visa=4, mastercard=5, amex=1, discover=1, elo=1)
@@ -77,6 +77,7 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     days: int = 75
     payments: int = 45
     late_us: int = 9 * MINUTE
+    think_us: int = 3 * SECOND
 
 
 class Order(NamedTuple):
@@ -116,7 +117,9 @@ class World:
         self._network = self._draw(mix.networks) or "visa"
         self._country = self._draw(mix.countries) or "US"
         self._begins = self._random.choice(_BEGINNINGS)
-        self._table = [[self._random.random() ** 2 for _ in PROCESSORS] for _ in range(16)]
+        # In some worlds the sooner is the likelier, so that quotas are used up fast.
+        fade = self._random.choice((1.0, 0.5))
+        self._table = [[fade**row * self._random.random() for _ in PROCESSORS] for row in range(16)]
         self._ledgers: dict[str, bytes | None] = {}
         self._answered: dict[tuple[str, int], tuple[int, RetryRequest]] = {}
         self._previous: list[PreviousAttempt] = []
@@ -331,7 +334,7 @@ class World:
         return side if self._apart else f"{side}{self._random.randrange(2)}"
 
     def _think(self) -> int:
-        return 1 + int(self._random.random() ** 4 * 3 * SECOND)
+        return 1 + int(self._random.random() ** 4 * self._mix.think_us)
 
     def _lateness(self) -> int:
         return 1 + int(self._random.random() ** 2 * self._mix.late_us)

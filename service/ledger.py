@@ -89,10 +89,11 @@ def pack(attempts: Iterable[Entry]) -> bytes:
 def used(attempts: Sequence[Entry], limit: Limit, at: int, own: int | None = None) -> int:
     """Return how much of a limit is used for an attempt at `at` (microseconds), `own` (an attempt's id) not counted.
 
-    What was reserved for later than `at` counts as well, and an approval later than `at` resets nothing: then no window of
-    any moment holds more than the limit, in whatever order attempts were reserved.
+    What was reserved for later than `at` counts as well, an approval later than `at` resets nothing, and no approval resets
+    a reservation, which may have been sent after it: then no window of any moment holds more than the limit, in whatever
+    order attempts were reserved and sent.
     """
-    start = at - limit.window_us
+    start = oldest = at - limit.window_us
     if limit.resets:
         for entry in attempts:
             if entry.status == APPROVED and start < entry.at <= at and entry.attempt != own:
@@ -101,7 +102,7 @@ def used(attempts: Sequence[Entry], limit: Limit, at: int, own: int | None = Non
     for entry in attempts:
         if (
             entry.status != APPROVED
-            and entry.at > start
+            and entry.at > (oldest if entry.status == RESERVED else start)
             and entry.attempt != own
             and (limit.amount_minor is None or entry.amount_minor == limit.amount_minor)
         ):

@@ -13,7 +13,7 @@ import msgspec
 from contracts.decision import Quota
 from contracts.payment import Payment, RetryRequest
 from features.clock import SECOND, micros
-from service.ledger import APPROVED, FAILED, Entry
+from service.ledger import APPROVED, FAILED, RESERVED, Entry
 from service.ledger import Limit as Counted
 from service.policy.rulebook import Initiator, Limit, RuleBook
 from service.policy.rules import Rules
@@ -127,7 +127,7 @@ def _count(limits: Sequence[Limit], amount_minor: int, attempts: Sequence[Entry]
     budgets = []
     for rule in limits:
         limit = rule.of(amount_minor)
-        start = now - limit.window_us
+        start = oldest = now - limit.window_us
         if limit.resets:
             for entry in attempts:
                 if entry.status == APPROVED and start < entry.at <= now:
@@ -136,7 +136,9 @@ def _count(limits: Sequence[Limit], amount_minor: int, attempts: Sequence[Entry]
         times = [
             entry.at
             for entry in attempts
-            if entry.status != APPROVED and entry.at > start and (amount is None or entry.amount_minor == amount)
+            if entry.status != APPROVED
+            and entry.at > (oldest if entry.status == RESERVED else start)
+            and (amount is None or entry.amount_minor == amount)
         ]
         budgets.append(Budget(rule, limit, tuple(times)))
     return tuple(budgets)

@@ -20,7 +20,8 @@ local function moved_ledger(blob, given)
 
   for position = limits, #given, 25 do
     local window, limit, flags, limit_amount = unpack_from('<ddBd', given, position)
-    local start, used = at - window, 0
+    local oldest, used = at - window, 0
+    local start = oldest
     if flags >= 2 then
       for i = 1, 4 * count, 4 do
         local other = all[i]
@@ -30,7 +31,9 @@ local function moved_ledger(blob, given)
       end
     end
     for i = 1, 4 * count, 4 do
-      if all[i + 3] ~= 3 and all[i] > start and all[i + 1] ~= attempt
+      -- No approval resets a reservation (1), which may have been sent after it.
+      local after = all[i + 3] == 1 and oldest or start
+      if all[i + 3] ~= 3 and all[i] > after and all[i + 1] ~= attempt
         and (flags % 2 == 0 or all[i + 2] == limit_amount) then
         used = used + 1
       end

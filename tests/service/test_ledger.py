@@ -260,3 +260,12 @@ def test_ids_are_exact_in_a_double_and_keys_do_not_meet() -> None:
     assert len({key_of(*key) for key in keys}) == 3
     assert key_of("visa", None, "m", "t") == key_of("visa", "customer", "m", "t")
     assert ledger.TTL_SECONDS * SECOND == KEPT_US
+
+
+def test_no_approval_resets_a_reservation_which_may_have_been_sent_after_it() -> None:
+    resets = MONTH._replace(resets=True)
+    approval = Entry(START + 10, 8, 100, APPROVED)
+    open_one = Entry(START, 1, 100)
+    assert used([open_one, approval], resets, START + 20) == 1
+    assert used([open_one._replace(status=FAILED), approval], resets, START + 20) == 0
+    assert used([open_one, approval], resets, START + resets.window_us) == 0

@@ -13,7 +13,8 @@ from textwrap import wrap
 from typing import Final, Literal, NamedTuple
 
 SECOND: Final = 1_000_000
-HOUR: Final = 3600 * SECOND
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
 Side = Literal["customer", "merchant"]
@@ -77,7 +78,7 @@ EUROPE: Final = frozenset(
 MAC_NEVER: Final = {"03", "21", "05", "22", "41", "42"}
 MAC_HOURS: Final = {"02": 72, "24": 1, "25": 24, "26": 48, "27": 96, "28": 144, "29": 192, "30": 240}
 HORIZON: Final = 30 * DAY
-SOON: Final = 60 * SECOND
+SOON: Final = MINUTE
 
 Cap = tuple[str, int, int, bool, bool]
 """Name, most failed attempts, window in microseconds, of one amount only, since the last approval only."""

@@ -221,6 +221,12 @@ def test_an_approval_resets_the_limits_that_say_so(tell) -> None:
         resets = TWO[0]._replace(resets=True)
         late = START + 2 * HOUR
         assert (await store.decided(reservation(4, late, limits=TWO))).refused
+        # What is still open may have been sent after the approval.
+        assert (await store.decided(reservation(4, late, limits=(resets,)))).refused
+        for number in (1, 2):
+            failed = entry(number)._replace(status=FAILED)
+            await store.apply_many([Applied(f"f{number}", ledger=LedgerMove(LEDGER, failed.attempt, failed))])
+        assert (await store.decided(reservation(4, late, limits=TWO))).refused
         assert not (await store.decided(reservation(4, late, limits=(resets,)))).refused
         # Not for what is dated before the approval.
         assert (await store.decided(reservation(5, START + 1, limits=(resets,)))).refused
