@@ -54,6 +54,8 @@ class Outage(NamedTuple):
         Seconds after which a fault is known.
     alone
         There is no other processor: it gets everything, whatever is concluded.
+    follow
+        Look on for the whole time afterwards, not only until it is up.
     """
 
     rate: float = 20.0
@@ -66,6 +68,7 @@ class Outage(NamedTuple):
     probe: float = 0.02
     wait: float = 1.0
     alone: bool = False
+    follow: bool = False
 
 
 class Course(NamedTuple):
@@ -83,6 +86,8 @@ class Course(NamedTuple):
         From the end to up, with an excess at which it gets its part again.
     lost
         Attempts lost by the processor's fault in the outage.
+    relapses
+        How often it was stopped again after it had been up; for an outage that is followed.
     """
 
     noticed: float | None
@@ -90,6 +95,7 @@ class Course(NamedTuple):
     slowed: float | None
     up: float | None
     lost: int
+    relapses: int
 
 
 def steady(rate: float, usual: float, at: int, *, approval: float = 0.9, expected: float = 0.9) -> bytes:
@@ -113,11 +119,12 @@ def course(outage: Outage, seed: int) -> Course:
     draw = random.Random(seed)
     mine = outage.rate * outage.share
     blob = steady(mine, outage.usual, micros_of(0.0))
-    now, pending, lost = 0.0, list[tuple[float, bool, int | None]](), 0
+    now, pending, lost, relapses = 0.0, list[tuple[float, bool, int | None]](), 0, 0
     begins = 60.0
     ends = begins + outage.seconds
     noticed = stopped = slowed = up = None
-    while now < ends + outage.after and up is None:
+    running = True
+    while now < ends + outage.after and (up is None or outage.follow):
         now += draw.expovariate(outage.rate)
         while pending and pending[0][0] <= now:
             then, fault, latency = heappop(pending)
@@ -132,8 +139,10 @@ def course(outage: Outage, seed: int) -> Course:
                 stopped = since
             if slowed is None and standing.slowdown > 1.0:
                 slowed = since
-            if now >= ends and wanted:
+            if up is None and now >= ends and wanted:
                 up = now - ends
+            relapses += up is not None and running and standing.health != "up"
+            running = standing.health == "up"
         part = outage.share if wanted or outage.alone else 0.0 if standing.health == "down" else outage.probe
         if draw.random() >= part:
             continue
@@ -143,7 +152,7 @@ def course(outage: Outage, seed: int) -> Course:
         latency = draw.lognormvariate(log(MEDIAN_MS * (outage.slower if out else 1.0)), 0.5)
         wait = outage.wait * draw.uniform(0.5, 1.5) if fault else latency / 1000.0
         heappush(pending, (now + wait, fault, None if fault else int(latency)))
-    return Course(noticed, stopped, slowed, up, lost)
+    return Course(noticed, stopped, slowed, up, lost, relapses)
 
 
 class Alarms(NamedTuple):
@@ -223,5 +232,7 @@ def _suspicious(results: np.ndarray, faults: np.ndarray) -> np.ndarray:
     """Say which lanes the service would look at more closely: its own screen, for all lanes at once."""
     usual = np.minimum((faults[3] - faults[2] + STRENGTH * USUAL) / (results[3] - results[2] + STRENGTH), MOST)
     share = SCREEN_SHARE[0] + SCREEN_SHARE[1] * usual
-    screened: np.ndarray = (faults[2] > SCREEN_FAULTS) & ((faults[:3] - share * results[:3]).max(axis=0) > SCREEN_EXCESS)
+    screened: np.ndarray = (faults[2] > SCREEN_FAULTS) & (
+        (faults[:3] - share * results[:3]).max(axis=0) > SCREEN_EXCESS
+    )
     return screened

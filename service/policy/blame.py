@@ -12,6 +12,9 @@ from service.policy.rulebook import Initiator, RuleBook
 
 TECHNICAL: Final = frozenset({"error", "timeout"})
 """Results without an answer of the issuer."""
+_UNLISTED: Final = ".*"
+_MERCHANT: Final[Initiator] = "merchant"
+_CUSTOMER: Final[Initiator] = "customer"
 
 
 def judge(
@@ -23,12 +26,12 @@ def judge(
     response_code: str | None,
     advice_code: str | None,
     country: str,
-    initiator: Initiator,
+    initiator: str | None,
 ) -> Blame:
     """Say whose fault a result is; "unknown" for an approval, which is nobody's.
 
-    A decline is read as the rules of the day read it. An error or a timeout is the processor's fault, unless it carries a code or an
-    advice that a rule lays at another's door: 91, the issuer did not answer, says that the processor did.
+    A decline is read as the rules of the day read it. An error or a timeout is the processor's fault, unless it carries a code
+    or an advice that a rule lays at another's door: 91, the issuer did not answer, says that the processor did.
 
     Parameters
     ----------
@@ -44,8 +47,8 @@ def judge(
         As they came.
     country : str
         Of the issuer, ISO 3166-1 alpha-2.
-    initiator : {"customer", "merchant"}
-        Of the payment.
+    initiator : {"customer", "merchant"}, optional
+        Of the payment; the customer where nothing is said.
     """
     if status is None or status == "approved":
         return "unknown"
@@ -59,7 +62,11 @@ def judge(
         advice=advice_code,
         reason=None,
         country=country,
-        initiator=initiator,
+        initiator=_MERCHANT if initiator == _MERCHANT else _CUSTOMER,
     )
-    blame: Blame = "unknown" if reading is None else reading.blame
-    return "processor" if status in TECHNICAL and blame == "unknown" else blame
+    if reading is None:
+        return "processor" if status in TECHNICAL else "unknown"
+    # A rule for codes that no other lists ends in its "*": it knows of declines, and nothing of a gateway's own error codes.
+    if status in TECHNICAL and (reading.blame == "unknown" or reading.rules[0].id.endswith(_UNLISTED)):
+        return "processor"
+    return reading.blame

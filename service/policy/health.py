@@ -117,7 +117,7 @@ def trouble(level: Level, usual: float) -> Trouble | None:
     usual : float
         As `usual_of` returns it.
     """
-    usual = max(usual, LEAST)
+    usual = min(max(usual, LEAST), MOST)
     results, faults = level[0:6:2], level[1:6:2]
     tests = _alternatives(usual)
     decisive = next((k for k in range(3) if _evidence(results[k], faults[k], tests) >= DECISIVE), None)
@@ -157,7 +157,7 @@ def narrowed(broad: Trouble | None, own: Trouble | None, level: Level, usual: fl
     """
     if broad is None or (own is not None and own.state != "up"):
         return own
-    usual = max(usual, LEAST)
+    usual = min(max(usual, LEAST), MOST)
     rate = max(broad.rate, usual + LEAST)
     fault, other = log(rate / usual), log((1.0 - rate) / (1.0 - usual))
     for scale in range(broad.scale + 1):

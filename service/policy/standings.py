@@ -66,7 +66,8 @@ def standings_of(
         One for each candidate.
     """
     month = month_of(at)
-    unknown = (1.0 / max(spread * spread, 1e-6), *PRIOR[1:])
+    # Nobody knows more of a stranger than of a processor that the model has seen.
+    unknown = (min(1.0 / max(spread * spread, 1e-6), PRIOR[0]), *PRIOR[1:])
     width = len(LEVELS)
     missing = width * len(processors) - len(blobs)
     if missing > 0:
