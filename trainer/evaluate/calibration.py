@@ -8,10 +8,10 @@ all of a model's segments together a false alarm has a chance of 5 %.
 This module must not know any model.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from scipy import stats
 from scipy.special import logit
@@ -119,13 +119,9 @@ def calibrated(model: str, frame: pl.DataFrame, labels: Flags, p: Floats, seed: 
     adjusted = dict(zip(tested, holm([chances[place] or 0.0 for place in tested]), strict=True))
     if chances[0] is not None:
         adjusted[0] = chances[0]
-    kept, scale = part_of(payment, np.random.default_rng(seed))
-    for weights in rounds(payment, np.random.default_rng(seed + 1)):
-        times = weights * kept
-        for each in found:
-            each.redraw(times)
+    drawn, scale = _redrawn(found, len(p), payment, seed)
     groups = [
-        each.group(dimension, value, adjusted.get(place), scale)
+        each.group(dimension, value, adjusted.get(place), drawn.of(place), scale)
         for place, (each, (dimension, value, _)) in enumerate(zip(found, slices, strict=True))
     ]
     mixed = labels.any() and not labels.all()
@@ -151,48 +147,91 @@ def _slices(column: pl.Series, dimension: str) -> list[tuple[str, str, Places]]:
     return [each for each in rows if len(each[2]) >= LEAST_ROWS]
 
 
+class _Drawn(NamedTuple):
+    """What a bootstrap drew of each bin: weight, successes, probabilities said and squared errors, shape (rounds, bins)."""
+
+    weight: Floats
+    hits: Floats
+    said: Floats
+    square: Floats
+
+    def of(self, place: int) -> "_Drawn":
+        """Return what was drawn of one segment."""
+        mine = slice(place * BINS, (place + 1) * BINS)
+        return _Drawn(*(each[:, mine] for each in self))
+
+    @property
+    def total(self) -> Floats:
+        """The weight of each round that has any, as are the following."""
+        total: Floats = self.weight.sum(axis=1)
+        return total
+
+    @property
+    def gap(self) -> Floats:
+        """Observed less said."""
+        return _share((self.hits - self.said).sum(axis=1), self.total)
+
+    @property
+    def error(self) -> Floats:
+        """The expected calibration error (Naeini et al. 2015)."""
+        return _share(np.abs(self.hits - self.said).sum(axis=1), self.total)
+
+    @property
+    def brier(self) -> Floats:
+        """The mean squared error."""
+        return _share(self.square.sum(axis=1), self.total)
+
+
+def _share(sums: Floats, total: Floats) -> Floats:
+    share: Floats = sums[total > 0] / total[total > 0]
+    return share
+
+
+def _redrawn(slices: Sequence["_Slice"], rows: int, payment: Places, seed: int) -> tuple[_Drawn, float]:
+    """Draw payments again and again; the scale is that of `trainer.fit.evaluation.part_of`."""
+    chance = np.random.default_rng(seed)
+    kept, scale = part_of(payment, chance)
+    place = np.concatenate([each.place for each in slices])
+    cell = np.concatenate([each.bin + number * BINS for number, each in enumerate(slices)])
+    labels = np.concatenate([each.labels for each in slices])
+    said = np.concatenate([each.p for each in slices])
+    square = (said - labels) ** 2
+    sums = []
+    for weights in rounds(payment, chance):
+        mine = (weights * kept)[place]
+        sums.append([np.bincount(cell, mine * value, len(slices) * BINS) for value in (1.0, labels, said, square)])
+    return _Drawn(*np.asarray(sums).transpose(1, 0, 2)), scale
+
+
 class _Slice:
-    """Rows of one segment in bins of their probability, and what a bootstrap draws of them."""
+    """Rows of one segment in bins of their probability."""
 
     def __init__(self, place: Places, labels: Flags, p: Floats, payment: Places) -> None:
-        self._place = place
-        self._p, self._labels = p[place], labels[place].astype(np.float64)
+        self.place = place
+        self.p, self.labels = p[place], labels[place].astype(np.float64)
         _, self._payment = np.unique(payment[place], return_inverse=True)
         # Rows of one probability lie in one bin, where the middle of them falls.
-        middle = stats.rankdata(self._p, method="average") - 0.5
-        self._bin = np.minimum((middle / len(place) * BINS).astype(np.int64), BINS - 1)
-        self._square = (self._p - self._labels) ** 2
-        self._drawn: list[tuple[npt.NDArray[np.float64], float, float, float]] = []
+        middle = stats.rankdata(self.p, method="average") - 0.5
+        self.bin = np.minimum((middle / len(place) * BINS).astype(np.int64), BINS - 1)
 
-    def redraw(self, weights: Floats) -> None:
-        """Take one round of the bootstrap: `weights` of all rows of the model."""
-        mine = weights[self._place]
-        if mine.sum() > 0:
-            self._drawn.append(self._figures(mine))
-
-    def _figures(self, weights: Floats) -> tuple[npt.NDArray[np.float64], float, float, float]:
-        """Return the rate observed in each bin, the gap, the calibration error and the Brier score."""
-        total = float(weights.sum())
-        count = np.bincount(self._bin, weights, BINS)
-        hits = np.bincount(self._bin, weights * self._labels, BINS)
-        said = np.bincount(self._bin, weights * self._p, BINS)
-        observed = np.divide(hits, count, out=np.full(BINS, np.nan), where=count > 0)
-        gap = float(hits.sum() - said.sum()) / total
-        return observed, gap, float(np.abs(hits - said).sum()) / total, float(weights @ self._square) / total
+    def as_it_is(self) -> _Drawn:
+        """Return what each bin holds, as one round."""
+        values = (np.ones(len(self.p)), self.labels, self.p, (self.p - self.labels) ** 2)
+        return _Drawn(*(np.bincount(self.bin, value, BINS)[None, :].astype(np.float64) for value in values))
 
     def chance(self) -> float | None:
         """Return the p-value of the hypothesis that these probabilities are true; None when there are too few rows.
 
         Level, slope and shape are three tests; the smallest p-value counts three times.
         """
-        whole = np.zeros(len(self._p), dtype=np.int64)
-        level = self._standardised(whole, np.ones(len(self._p)))
+        whole = np.zeros(len(self.p), dtype=np.int64)
+        level = self._standardised(whole, np.ones(len(self.p)))
         if not len(level):
             return None
-        odds = logit(np.clip(self._p, _EDGE, 1 - _EDGE))
-        spread = self._p * (1 - self._p)
+        odds = logit(np.clip(self.p, _EDGE, 1 - _EDGE))
+        spread = self.p * (1 - self.p)
         slope = self._standardised(whole, odds - float(spread @ odds) / float(spread.sum()))
-        shape = self._standardised(self._bin, np.ones(len(self._p)))
+        shape = self._standardised(self.bin, np.ones(len(self.p)))
         chances = [float(stats.chi2.sf((z**2).sum(), len(z))) for z in (level, slope, shape) if len(z)]
         return min(1.0, len(chances) * min(chances))
 
@@ -202,48 +241,47 @@ class _Slice:
         The variance is that of independent rows, or what payments of several rows show, whichever is the larger.
         """
         count = int(cell.max()) + 1
-        residual = (self._labels - self._p) * lever
-        expected, missed = np.bincount(cell, self._p, count), np.bincount(cell, 1 - self._p, count)
+        residual = (self.labels - self.p) * lever
+        expected, missed = np.bincount(cell, self.p, count), np.bincount(cell, 1 - self.p, count)
         pairs, place = np.unique(self._payment * count + cell, return_inverse=True)
         seen = np.bincount(pairs % count, np.bincount(place, residual) ** 2, count)
-        variance = np.maximum(np.bincount(cell, self._p * (1 - self._p) * lever**2, count), seen)
+        variance = np.maximum(np.bincount(cell, self.p * (1 - self.p) * lever**2, count), seen)
         large = (np.minimum(expected, missed) >= LEAST_EXPECTED) & (variance > _EDGE)
         z: Floats = np.bincount(cell, residual, count)[large] / np.sqrt(variance[large])
         return z
 
-    def group(self, dimension: str, value: str, chance: float | None, scale: float) -> Group:
+    def group(self, dimension: str, value: str, chance: float | None, drawn: _Drawn, scale: float) -> Group:
         """Return the record."""
-        ones = np.ones(len(self._p))
-        observed, gap, error, brier = self._figures(ones)
-        spread = np.bincount(self._bin, self._p * (1 - self._p), BINS)
+        own = self.as_it_is()
+        spread = np.bincount(self.bin, self.p * (1 - self.p), BINS)
         return Group(
             dimension=dimension,
             value=value,
-            rows=len(self._p),
+            rows=len(self.p),
             payments=int(self._payment.max()) + 1,
-            said=float(self._p.mean()),
-            observed=float(self._labels.mean()),
-            gap=interval(gap, [draw[1] for draw in self._drawn], scale, least=-1.0),
-            ece=interval(error, [draw[2] for draw in self._drawn], scale),
+            said=float(self.p.mean()),
+            observed=float(self.labels.mean()),
+            gap=interval(float(own.gap[0]), drawn.gap.tolist(), scale, least=-1.0),
+            ece=interval(float(own.error[0]), drawn.error.tolist(), scale),
             # The mean absolute value of a normal deviate is sqrt(2 / pi) of its standard deviation.
-            ece_by_chance=float(np.sqrt(2 / np.pi * spread).sum()) / len(self._p),
-            brier=interval(brier, [draw[3] for draw in self._drawn], scale),
+            ece_by_chance=float(np.sqrt(2 / np.pi * spread).sum()) / len(self.p),
+            brier=interval(float(own.brier[0]), drawn.brier.tolist(), scale),
             chance=chance,
             is_off=chance is not None and chance < LEVEL,
-            curve=tuple(self._curve(observed, scale)),
+            curve=tuple(_curve(own, drawn, scale)),
         )
 
-    def _curve(self, observed: Floats, scale: float) -> list[Bin]:
-        count = np.bincount(self._bin, minlength=BINS)
-        said = np.bincount(self._bin, self._p, BINS)
-        bins = []
-        for place in np.flatnonzero(count):
-            rate, rows = float(observed[place]), int(count[place])
-            drawn = [float(draw[0][place]) for draw in self._drawn if np.isfinite(draw[0][place])]
-            seen = wider(interval(rate, drawn, scale), wilson(rate, rows))
-            kept = Metric(value=rate, low=max(0.0, seen.low), high=min(1.0, seen.high))
-            bins.append(Bin(said=float(said[place]) / rows, observed=kept, rows=rows))
-        return bins
+
+def _curve(own: _Drawn, drawn: _Drawn, scale: float) -> list[Bin]:
+    bins = []
+    for place in np.flatnonzero(own.weight[0]):
+        rows = int(own.weight[0, place])
+        rate = float(own.hits[0, place]) / rows
+        seen = _share(drawn.hits[:, place], drawn.weight[:, place])
+        found = wider(interval(rate, seen.tolist(), scale), wilson(rate, rows))
+        kept = Metric(value=rate, low=max(0.0, found.low), high=min(1.0, found.high))
+        bins.append(Bin(said=float(own.said[0, place]) / rows, observed=kept, rows=rows))
+    return bins
 
 
 def _reading(groups: list[Group]) -> str:
