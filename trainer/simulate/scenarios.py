@@ -62,7 +62,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         Scenario("processor_outage", "a processor fails nearly everything, then comes back", Fault(1 / 4, 3 / 4, 0.98)),
         Scenario("brown_out", "a processor is slow and fails one in four", Fault(1 / 4, 3 / 4, 0.25, 6.0)),
         Scenario(
-            "issuer_outage", "three issuers refuse nearly everything, whoever asks", IssuersDown(1 / 3, 2 / 3, 3, 4.5)
+            "issuer_outage", "three issuers refuse nearly everything, whoever asks", IssuersDown(1 / 3, 2 / 3, 3, 9.0)
         ),
         Scenario("fraud_attack", "stolen cards are tested at one merchant", Attack(1 / 4, 3 / 4, 0.25)),
         Scenario("payday", "everybody is short of money until the payday", CommonPayday(2, 1.3, -0.4)),
