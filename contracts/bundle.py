@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from contracts.base import Record
-from contracts.hierarchy import Hierarchy
+from contracts.hierarchy import Hierarchy, Level
 from contracts.terms import Capability, FeeSchedule, MerchantTerms
 
 ModelName = Literal["approval", "risk", "routing", "retry"]
@@ -123,7 +123,9 @@ class Selection(Record, frozen=True, kw_only=True):
 class ModelEntry(Record, frozen=True, kw_only=True):
     """One of the four models; untrained it has no file, `prior` answers and `untrained_because` says why.
 
-    `typical` is a middling row of its inputs: what an explanation compares a payment with.
+    `typical` is a middling row of its inputs: what an explanation compares a payment with. `effects` are added to the log-odds of
+    what the graph answers: how far processors are from it, by groups of payments (`features.effects`). The evaluation is
+    that of both together.
     """
 
     algorithm: str
@@ -140,6 +142,7 @@ class ModelEntry(Record, frozen=True, kw_only=True):
     selection: Selection | None = None
     untrained_because: str | None = None
     typical: tuple[float, ...] = ()
+    effects: tuple[Level, ...] = ()
 
 
 class DataWindow(Record, frozen=True, kw_only=True):

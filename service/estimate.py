@@ -15,6 +15,7 @@ from contracts.inputs import Variant
 from contracts.payment import Payment, RetryRequest
 from features.assemble import Matrix
 from features.catalog import POSITION
+from features.effects import shifted
 from service.errors import ModelFailed
 from service.models.bundle import Bundle
 
@@ -66,12 +67,21 @@ class Estimates:
         if flat is None:
             return (tuple([self._prior(name, request, each) for each in processors]),) * len(variants)
         width = len(processors)
+        effects = self._bundle.effects[name]
+        if effects:
+            offsets = effects.offsets(request, processors) * len(variants)
+            flat = [shifted(p, offset) for p, offset in zip(flat, offsets, strict=True)]
         if rates is not None:
             for place, each in enumerate(processors):
                 if not rates.knows(each):
                     # A processor that no model has seen: what its payment is expected to come to anywhere.
                     flat[place::width] = [rates.of(request, each).probability] * len(variants)
         return _shaped(flat, width)
+
+    def as_served(self, kind: str, request: Payment, processor: str, p: float) -> float:
+        """Return an answer of a kind's model about one candidate with what is added to it."""
+        (offset,) = self._bundle.effects[MODEL_OF[kind]].offsets(request, (processor,))
+        return shifted(p, offset)
 
     def risk(self, rows: Matrix) -> float:
         """Return the fraud probability of the payment as it was asked about."""

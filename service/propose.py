@@ -78,7 +78,7 @@ class PaymentProposer:
             states = self._before.taken_out(request, states, processors)
         self._states = states
         self._rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
-        estimates = Estimates(bundle)
+        estimates = self._estimates = Estimates(bundle)
         variants = bundle.policy.variants(request, self._kind)
         self._inputs = PolicyInputs(
             moment_us=at,
@@ -106,6 +106,8 @@ class PaymentProposer:
             row = in_every_way(self._rows[shown : shown + 1], request, inputs.variants[place : place + 1])
             groups = moved(bundle, MODEL_OF[self._kind], row, question.deadline)
             if groups:
+                name = inputs.processors[shown]
+                groups = {group: self._estimates.as_served(self._kind, request, name, p) for group, p in groups.items()}
                 inputs = msgspec.structs.replace(inputs, moved=groups)
                 why = reason_of(inputs.approval[place][shown], groups)
         made = answer.decision(bundle, request, inputs, choice, why, question.tail)

@@ -13,6 +13,7 @@ import msgspec
 from contracts.bundle import FORMAT, Manifest
 from features.assemble import Plan, Unreadable, nobody
 from features.catalog import FINGERPRINT, NAMES
+from features.effects import Effects
 from features.hierarchy import Rates
 from service.errors import BundleRefused
 from service.models.scorer import Scorer, load_models
@@ -26,7 +27,8 @@ MANIFEST: Final = "manifest.json"
 class Bundle(NamedTuple):
     """Everything one decision needs of a bundle, made ready once.
 
-    `rates` is what is expected where no model can say; `network` gives the name by which rules know a network.
+    `rates` is what is expected where no model can say, `effects` is by model what is added to its answers; `network` gives the
+    name by which rules know a network.
     """
 
     manifest: Manifest
@@ -35,6 +37,7 @@ class Bundle(NamedTuple):
     policy: Policy
     processors: tuple[str, ...]
     rates: Rates | None
+    effects: dict[str, Effects]
     network: Callable[[str], str]
 
 
@@ -65,10 +68,12 @@ def load(folder: Path, rules: Rules, unreadable: Unreadable = nobody) -> Bundle:
     try:
         plan = Plan(manifest.encodings, unreadable)
         policy = Policy.compile(manifest, rules)
+        effects = {name: Effects(entry.effects) for name, entry in manifest.models.items()}
     except (ValueError, PolicyError) as error:
         raise BundleRefused(str(folder), str(error)) from error
     rates = None if manifest.hierarchy is None else Rates(manifest.hierarchy)
-    return Bundle(manifest, plan, Scorer(manifest, models), policy, tuple(manifest.processors), rates, rules.network)
+    scorer, processors = Scorer(manifest, models), tuple(manifest.processors)
+    return Bundle(manifest, plan, scorer, policy, processors, rates, effects, rules.network)
 
 
 def _manifest(folder: Path) -> Manifest:

@@ -16,7 +16,7 @@ from features.offline.plan import compute
 from trainer.evaluate.attempts import Attempts
 from trainer.evaluate.bundle import Matrix, Ready
 from trainer.evaluate.log import Flags, Floats
-from trainer.fit import what_if
+from trainer.fit import effects, what_if
 from trainer.fit.dataset import INPUTS, ORDER, Rows, approval_rows, label_delay, retry_rows, risk_rows, sample
 from trainer.fit.split import Split
 
@@ -67,7 +67,8 @@ def held_out(
         return "not judged: there are no rows"
     frame = sample(frame, most, seed)
     frame, inputs = _inputs(frame, model, history, ready)
-    return Scored(frame, frame["label"].to_numpy().astype(np.bool_), answer(inputs).astype(np.float64))
+    p = effects.applied(answer(inputs).astype(np.float64), frame, ready.manifest.models[model].effects)
+    return Scored(frame, frame["label"].to_numpy().astype(np.bool_), p)
 
 
 def each_processor(ready: Ready, asked: Attempts, history: pl.LazyFrame) -> Floats:
@@ -90,7 +91,11 @@ def each_processor(ready: Ready, asked: Attempts, history: pl.LazyFrame) -> Floa
     places = candidates["processor"].replace_strict(
         {name: place for place, name in enumerate(asked.processors)}, return_dtype=pl.Int64
     )
-    found[candidates["row"].to_numpy(), places.to_numpy()] = answer(rows)
+    shown = candidates.select("row", "processor").join(
+        asked.frame.drop("processor"), on="row", how="left", maintain_order="left"
+    )
+    p = effects.applied(answer(rows).astype(np.float64), shown, ready.manifest.models["routing"].effects)
+    found[candidates["row"].to_numpy(), places.to_numpy()] = p
     return found
 
 

@@ -81,8 +81,10 @@ def _ends(raw: Floats) -> tuple[Floats, Floats]:
     return np.log(kept), -np.log1p(-kept)
 
 
-def held_out(algorithm: Algorithm, estimator: Any, rows: Rows, seed: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return raw probabilities of training rows by estimators that did not learn from them, and those rows' labels.
+def held_out(
+    algorithm: Algorithm, estimator: Any, rows: Rows, seed: int
+) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return raw probabilities of training rows by estimators that did not learn from them, those rows' labels, and which rows.
 
     A forest of rows that weigh alike answers for the rows each of its trees did not draw (out of bag), so what is calibrated
     is the very forest that is shipped. Others are fitted again without a share of the payments and asked about them. So is a
@@ -102,7 +104,7 @@ def held_out(algorithm: Algorithm, estimator: Any, rows: Rows, seed: int) -> tup
     else:
         raw = _crossed(algorithm, rows, seed)
     answered = np.isfinite(raw)
-    return raw[answered], rows.labels[answered]
+    return raw[answered], rows.labels[answered], answered
 
 
 def _crossed(algorithm: Algorithm, rows: Rows, seed: int) -> Floats:

@@ -36,6 +36,7 @@ LEAST_GROUPS: Final = 3
 _STEPS: Final = 6
 
 Floats = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.int64]
 
 
 def learn(train: Rows, overall: float) -> Hierarchy | None:
@@ -56,34 +57,51 @@ def learn(train: Rows, overall: float) -> Hierarchy | None:
     odds = np.full(len(labels), log_odds(rate))
     levels = []
     for fields in LEVELS:
-        keys, of_group, spread = _level(frame, fields, labels, odds)
-        odds = odds + of_group[keys[1]]
-        levels.append(Level(fields=fields, spread=max(spread, LEAST_SPREAD), offsets=_named(keys[0], of_group)))
-    keys, of_group, spread = _level(frame, ("processor",), labels, odds)
-    seen = [name for name in keys[0] if name]
+        names, of_group, codes, spread = _level(frame, fields, labels, odds)
+        odds = odds + of_group[codes]
+        levels.append(Level(fields=fields, spread=max(spread, LEAST_SPREAD), offsets=_named(names, of_group)))
+    names, of_group, _, spread = _level(frame, ("processor",), labels, odds)
+    seen = [name for name in names if name]
     if len(seen) < LEAST_GROUPS:
         spread = ASSUMED_SPREAD
     return Hierarchy(
         rate=rate,
         levels=tuple(levels),
         # Of a processor that was seen, 0 is knowledge as well: all of them stay.
-        processors={name: float(of_group[place]) for place, name in enumerate(keys[0]) if name},
+        processors={name: float(of_group[place]) for place, name in enumerate(names) if name},
         processor_spread=max(spread, LEAST_SPREAD),
     )
 
 
 def _level(
     frame: pl.DataFrame, fields: Sequence[str], labels: Floats, odds: Floats
-) -> tuple[tuple[list[str], npt.NDArray[np.int64]], Floats, float]:
-    """Return (names of groups, each row's group), the groups' offsets, and their spread."""
+) -> tuple[list[str], Floats, Groups, float]:
     joined = frame.select(pl.concat_str([pl.col(name).fill_null("") for name in fields], separator="|"))[:, 0]
-    names = joined.unique().sort()
-    codes = joined.replace_strict(names, pl.int_range(len(names), eager=True), return_dtype=pl.Int64).to_numpy()
+    return shrunk(joined, labels, odds)
+
+
+def shrunk(keys: pl.Series, labels: Floats, odds: Floats) -> tuple[list[str], Floats, Groups, float]:
+    """Return the groups of one level and how far each is off.
+
+    Parameters
+    ----------
+    keys
+        The group of each row, shape (n,).
+    labels, odds
+        0 or 1, and what is expected of each row so far, log-odds; shape (n,).
+
+    Returns
+    -------
+    tuple
+        Names of the groups, their offsets (g,), each row's group (n,), and the spread of the true offsets.
+    """
+    names = keys.unique().sort()
+    codes = keys.replace_strict(names, pl.int_range(len(names), eager=True), return_dtype=pl.Int64).to_numpy()
     spread = _spread(codes, len(names), labels, odds)
-    return (names.to_list(), codes), _offsets(codes, len(names), labels, odds, spread), spread
+    return names.to_list(), _offsets(codes, len(names), labels, odds, spread), codes, spread
 
 
-def _spread(codes: npt.NDArray[np.int64], groups: int, labels: Floats, odds: Floats) -> float:
+def _spread(codes: Groups, groups: int, labels: Floats, odds: Floats) -> float:
     """Return the standard deviation of the groups' true offsets that explains how far they are apart beyond chance."""
     p = 1.0 / (1.0 + np.exp(-odds))
     surplus = np.bincount(codes, labels - p, groups)
@@ -95,7 +113,7 @@ def _spread(codes: npt.NDArray[np.int64], groups: int, labels: Floats, odds: Flo
     return float(np.sqrt(max(apart - (groups - 1), 0.0) / scale)) if scale > 1e-9 else 0.0
 
 
-def _offsets(codes: npt.NDArray[np.int64], groups: int, labels: Floats, odds: Floats, spread: float) -> Floats:
+def _offsets(codes: Groups, groups: int, labels: Floats, odds: Floats, spread: float) -> Floats:
     """Return each group's most probable offset under a normal prior of that spread."""
     offsets = np.zeros(groups)
     if spread <= 0.0:

@@ -13,11 +13,13 @@ import numpy.typing as npt
 import polars as pl
 
 from contracts.bundle import Evaluation, ModelEntry, ModelName
+from contracts.hierarchy import Level
 from trainer.evaluate import off_policy
 from trainer.fit import (
     baselines,
     calibration,
     choice,
+    effects,
     estimators,
     evaluation,
     export,
@@ -36,6 +38,9 @@ LEAST_OF_A_CLASS: Final = 20
 """So few approvals, chargebacks or successes are anecdotes: a rate says more about them than a model."""
 
 GOLDEN_ROWS: Final = 16
+
+THROUGH_PROCESSORS: Final[tuple[ModelName, ...]] = ("approval", "routing")
+"""Models that compare processors."""
 
 MOST_PROVED: Final = 50_000
 """Held-out rows on which graph and estimator are compared at the most."""
@@ -81,9 +86,11 @@ def fit_model(model: ModelName, data: Dataset, history: pl.LazyFrame, grid: Sequ
     delay = label_delay(history) if model == "risk" else None
     algorithm, selection = choice.choose(model, train, delay or timedelta(0), seed)
     estimator = estimators.fit(algorithm, train.features, train.labels, train.weights, seed)
-    scaling = calibration.calibrate(
-        *calibration.held_out(algorithm, estimator, train, seed), method=calibration.METHOD[algorithm]
-    )
+    raw, labels, answered = calibration.held_out(algorithm, estimator, train, seed)
+    scaling = calibration.calibrate(raw, labels, method=calibration.METHOD[algorithm])
+    particular: tuple[Level, ...] = ()
+    if model in THROUGH_PROCESSORS:
+        particular = effects.learn(train.frame.filter(answered), labels, calibration.apply(scaling, raw))
     graph = export.export(estimator, len(INPUTS[model]), scaling)
     proof = _spread(test.features if len(test.features) else train.features, MOST_PROVED)
     export.prove(graph, estimator, scaling, proof, model)
@@ -97,16 +104,17 @@ def fit_model(model: ModelName, data: Dataset, history: pl.LazyFrame, grid: Sequ
         golden_rows=tuple(tuple(float(value) for value in row) for row in golden),
         golden_expected=tuple(float(value) for value in export.run(graph, golden)),
         calibration=scaling,
+        effects=particular,
         typical=tuple(float(value) for value in np.median(train.features, axis=0)),
     )
     if test.one_class:
         return Fitted(entry, graph, None)
     answer = export.answers(graph)
-    p = answer(test.features).astype(np.float64)
+    p = effects.applied(answer(test.features).astype(np.float64), test.frame, particular)
     entry = msgspec.structs.replace(entry, **_judged(model, train, test, p, seed))
     curves = Curves(labels=test.labels, p=p, importances=importances(estimator, INPUTS[model]))
     if model == "routing":
-        value = _routing_value(answer, data, history, seed)
+        value = _routing_value(answer, particular, data, history, seed)
         entry = msgspec.structs.replace(entry, policy_value=value)
     if model == "retry":
         curves = curves._replace(waits=_waits(answer, data, history, grid, p, seed))
@@ -166,15 +174,19 @@ def _judged(
 Answer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
-def _routing_value(answer: Answer, data: Dataset, history: pl.LazyFrame, seed: int) -> Any:
+def _routing_value(answer: Answer, particular: Sequence[Level], data: Dataset, history: pl.LazyFrame, seed: int) -> Any:
     """Return what sending each held-out first attempt to the processor with the highest answer would have been worth."""
     parts = data.parts["routing"]
     asked = what_if.first_attempts(parts["test"], seed)
     if asked.is_empty():
         return None
     candidates, rows = what_if.each_processor(asked, parts["train"], parts["test"], history, data.encodings)
+    told = candidates.select("row", "processor").join(
+        asked.drop("processor"), on="row", how="left", maintain_order="left"
+    )
+    p = effects.applied(answer(rows).astype(np.float64), told, particular)
     best = (
-        candidates.with_columns(p=pl.Series(answer(rows)))
+        candidates.with_columns(p=pl.Series(p))
         .sort(["row", "p", "processor"], descending=[False, True, False])
         .group_by("row", maintain_order=True)
         .agg(best=pl.col("processor").first())

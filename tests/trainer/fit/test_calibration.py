@@ -78,7 +78,7 @@ def test_it_is_fitted_on_answers_to_rows_that_were_not_learnt(algorithm: Algorit
     rows = rows_of(rows.features, noise)
     estimator = estimators.fit(algorithm, rows.features, rows.labels, rows.weights, 0)
     learnt = Scored(noise, estimator.predict_proba(rows.features)[:, 1]).metrics(np.ones(1_500))["auc"]
-    raw, labels = calibration.held_out(algorithm, estimator, rows, 0)
+    raw, labels, _ = calibration.held_out(algorithm, estimator, rows, 0)
     unseen = Scored(labels, raw).metrics(np.ones(len(raw)))["auc"]
     assert learnt > 0.6
     assert 0.4 < unseen < 0.6
@@ -92,7 +92,7 @@ def test_rows_of_one_payment_are_left_out_together() -> None:
     rows = rows_of(np.vstack([half, half]), labels)
     frame = rows.frame.with_columns(payment_id=np.tile([f"p{number}" for number in range(800)], 2))
     rows = type(rows)(features=rows.features, labels=labels, weights=rows.weights, frame=frame)
-    raw, known = calibration.held_out("boosted", None, rows, 0)
+    raw, known, _ = calibration.held_out("boosted", None, rows, 0)
     assert 0.4 < Scored(known, raw).metrics(np.ones(len(raw)))["auc"] < 0.6
 
 
@@ -102,5 +102,5 @@ def test_a_weighted_forest_answers_for_its_heavy_rows_too() -> None:
     weights /= weights.mean()
     rows = rows_of(rows.features, rows.labels, weights)
     estimator = estimators.fit("forest", rows.features, rows.labels, weights, 0)
-    raw, labels = calibration.held_out("forest", estimator, rows, 0)
+    raw, labels, _ = calibration.held_out("forest", estimator, rows, 0)
     assert len(raw) == len(labels) == 1_200
