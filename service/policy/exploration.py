@@ -7,7 +7,7 @@ candidate is better than another.
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from math import erfc, hypot, sqrt
+from math import erfc, sqrt
 from typing import Final
 
 BOUND: Final = 0.10
@@ -64,7 +64,8 @@ def shares(
     for place in range(1, count):
         loss = losses[place]
         base = least if loss <= bound else 0.0
-        error = hypot(doubts[place], own)
+        doubt = doubts[place]
+        error = sqrt(doubt * doubt + own * own)
         better = 0.5 * erfc(loss / (error * _ROOT_2)) if error > 0.0 else 0.0
         odds[place] = base
         spare -= base

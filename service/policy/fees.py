@@ -89,10 +89,6 @@ class Fees:
         """Return what an authentication costs there, minor units; the dearest known for one without a schedule."""
         return self._three_ds.get(processor, self._unknown_three_ds)
 
-    def of(self, processor: str) -> Fee:
-        """Return the fee of a processor whatever the network and region, the dearest known if it has none."""
-        return self._tariffs[None, None].of(processor)
-
     def knows(self, processor: str) -> bool:
         """Say whether a processor has a schedule of its own."""
         return processor in self._schedules

@@ -83,6 +83,7 @@ class Weigher:
         amount, currency = request.amount_minor, request.currency
         issuer, merchant = request.issuer_country, request.merchant_country
         tariff = self._fees.tariff(network, issuer, merchant)
+        fees = tariff.by_processor
         lineup = Lineup([], [], [], False)
         seen: set[str] = set()
         for index, processor in enumerate(processors):
@@ -100,8 +101,9 @@ class Weigher:
                 if not able.every_way:
                     allowed, code = _usable(ways, able)
                     codes += code
+            fee = fees.get(processor, tariff.unknown)
             three_ds = self._fees.three_ds(processor) if challenged else 0
-            weighed = weigh(allowed, index, approval, amount, tariff.of(processor), three_ds, standing, volume)
+            weighed = weigh(allowed, index, approval, amount, fee, three_ds, standing, volume)
             if not weighed:
                 lineup.refused.append((index, processor, "no_estimate"))
                 continue

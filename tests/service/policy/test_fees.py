@@ -46,7 +46,6 @@ def test_the_line_that_names_more_holds(fees, network, issuer, merchant, fee):
 
 def test_without_a_line_the_schedule_itself_holds(fees):
     assert fees.tariff("amex", "DE", "DE").of("b") == (50, 0.02, 0)
-    assert fees.of("a") == (100, 0.01, 7)
 
 
 @pytest.mark.parametrize(
