@@ -10,7 +10,7 @@ from itertools import product
 from statistics import median
 from typing import Final
 
-from benchmarks import gateway
+from benchmarks import drift, gateway
 from benchmarks.incidents import Alarms, Course, Outage, Rate, constant, course, daily, false_alarms
 from contracts.outcome import Status
 from service.policy.blame import judge
@@ -193,6 +193,33 @@ def blames(_: argparse.Namespace) -> None:
         print(f"{name:<20} {status:<9} {code or '-':<3} {whose}")
 
 
+def adaptation(arguments: argparse.Namespace) -> None:
+    """(f) What the correction by residuals does to the squared error of the probabilities."""
+    print(
+        "mean squared error of p by the model and corrected; the model is off by 0.2 log-odds for each attempt anyway"
+    )
+    print(f"{'drift':<34} {'results':>12}  {'model':>8} {'corrected':>9} {'ratio':>6}")
+    for what, how in (
+        ("none", drift.nothing),
+        ("lasting: processor, network, shops", drift.lasting),
+        ("walking by 0.4 in six hours", drift.walking),
+        ("half an hour of refusals, -1.0", drift.bursting),
+    ):
+        for named, rate, hours in (("1/s", 1.0, 4.0), ("6 a minute", 0.1, 20.0)):
+            show_drift(f"{what:<34} {named:>12}", drift.World(how, rate, hours), arguments)
+    for known in (True, False):
+        what = f"0.7 off, {'known' if known else 'unknown'} to the model"
+        world = drift.World(lambda *_: 0.7, 1.0 / 60.0, 6.0, known=known)
+        show_drift(f"{what:<34} {'1 a minute':>12}", world, arguments)
+
+
+def show_drift(head: str, world: drift.World, arguments: argparse.Namespace) -> None:
+    """Print a line about a drift, over a tenth as many runs as outages have."""
+    runs = [drift.played(world, arguments.seed + number) for number in range(max(arguments.repeats // 10, 1))]
+    model, corrected = (sum(errors) / len(runs) for errors in list(zip(*runs, strict=True))[:2])
+    print(f"{head}  {model:>8.5f} {corrected:>9.5f} {corrected / model:>6.2f}", flush=True)
+
+
 def _in_denials(found: Sequence[gateway.Burst], sign: float) -> bool:
     return any(one.kind == "denied" and 60.0 * one.first <= sign < 60.0 * (one.last + 1) for one in found)
 
@@ -203,6 +230,7 @@ TABLES: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "gateway": bursts,
     "recovery": recovery,
     "blame": blames,
+    "adaptation": adaptation,
 }
 
 if __name__ == "__main__":

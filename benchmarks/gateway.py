@@ -1,8 +1,8 @@
 """A gateway's own counts of three days, minute by minute, with bursts of trouble in them: what would have been noticed, and when?
 
 The counts are data that nobody here wrote and that is not part of the project (`FOLDER`). Transactions come by status: approved,
-denied, failed, reversed by the backend, and what became of approved ones later (reversed, refunded: left out). Authorisation codes
-say that every denial is the issuer's (51 funds, 59 suspected fraud). What is a burst follows from the counts themselves (`bursts`).
+denied, failed, reversed by the backend, and what became of approved ones later (reversed, refunded: left out). Authorisation
+codes say that every denial is the issuer's (51 funds, 59 suspected fraud). What is a burst follows from the counts (`bursts`).
 """
 
 import csv

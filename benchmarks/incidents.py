@@ -127,8 +127,8 @@ def course(outage: Outage, seed: int) -> Course:
     while now < ends + outage.after and (up is None or outage.follow):
         now += draw.expovariate(outage.rate)
         while pending and pending[0][0] <= now:
-            then, fault, latency = heappop(pending)
-            blob = add(blob, Note(micros_of(then), fault=fault, approved=not fault, latency_ms=latency))
+            then, failed, took = heappop(pending)
+            blob = add(blob, Note(micros_of(then), fault=failed, approved=not failed, latency_ms=took))
         (standing,) = standings_of(("a",), (blob, None, None), micros_of(now))
         wanted = standing.health == "up" and standing.excess < AVOIDED
         if now >= begins:

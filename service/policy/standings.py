@@ -94,7 +94,7 @@ def _standing(blobs: Sequence[bytes | None], at: int, month: int, priors: tuple[
             _, newest, approved_minor, then,
             n0, f0, t0, l0, n1, f1, t1, l1, n2, f2, a2, e2, v2, t2, l2, n3, f3, a3, e3, v3, t3, l3,
         ) = _unpack(blob)  # fmt: skip
-        since = at - then
+        since = at - then if at > then else 0
         # health.usual_of, without a call.
         usual = (f3 - f2 + STRENGTH * usual) / (n3 - n2 + STRENGTH)
         if usual > MOST:
@@ -104,7 +104,7 @@ def _standing(blobs: Sequence[bytes | None], at: int, month: int, priors: tuple[
             f2 > SCREEN_FAULTS
             and (f0 - share * n0 > SCREEN_EXCESS or f1 - share * n1 > SCREEN_EXCESS or f2 - share * n2 > SCREEN_EXCESS)
         ):
-            level = Level(n0, f0, n1, f1, n2, f2, n3, f3, max(since, 0) / SECOND)
+            level = Level(n0, f0, n1, f1, n2, f2, n3, f3, since / SECOND)
             wrong = narrowed(wrong, trouble(level, usual), level, usual)
         if depth == 0:
             slower = slowdown(t0, l0, t1, l1, t2, l2, t3, l3, since / SECOND)
@@ -122,5 +122,6 @@ def _standing(blobs: Sequence[bytes | None], at: int, month: int, priors: tuple[
             v2 *= keep
         slow, total = step(slow, total, residual, v3, residual_fast, v2, kappa, PRIOR_FAST[depth])
         variance += 1.0 / (v3 + kappa)
-    state, excess = ("up", 0.0) if wrong is None else (wrong.state, wrong.excess)
-    return Standing(state, excess, slower, bounded(total), sqrt(variance), minor)
+    if wrong is None:
+        return Standing("up", 0.0, slower, bounded(total), sqrt(variance), minor)
+    return Standing(wrong.state, wrong.excess, slower, bounded(total), sqrt(variance), minor)
