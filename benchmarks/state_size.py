@@ -22,10 +22,21 @@ from benchmarks import processes
 from benchmarks.population import DAYS, END, write_history
 from benchmarks.results import Machine, machine
 from contracts.payment import AuthRequest
-from features.clock import micros
+from features.clock import DAY, micros
 from features.entity import KINDS
+from service.ledger import Entry, Limit, attempt_id, key_of
 from service.record import TTL_SECONDS, attempt_event, encode, of_payment, outcome_event
-from service.store.base import EVENT_TTL_SECONDS, Applied, Item, by_attempt, by_decision
+from service.store.base import (
+    EVENT_TTL_SECONDS,
+    Applied,
+    Decided,
+    Item,
+    Kept,
+    Reservation,
+    by_attempt,
+    by_decision,
+    by_question,
+)
 from service.store.bulk import put_many
 from service.store.redis import RedisStore
 from trainer import history
@@ -41,6 +52,11 @@ MARKS_SECONDS: Final = EVENT_TTL_SECONDS
 PATIENCE_SECONDS: Final = 300.0
 """To forget a million keys takes a busy machine seconds."""
 _AT_ONCE: Final = 64
+
+
+ANSWER: Final = b"a" * 1500
+"""As long as an answer about five candidates is."""
+ANSWER_SECONDS: Final = 86_400
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +78,11 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. `payment_bytes` is what the marks and records of one payment (one decision, one outcome) take in Redis."""
+    """One run.
+
+    `payment_bytes` is what the marks, records and ledger of one payment (one decision, one outcome) take in Redis, `answer_bytes`
+    what its answer takes for a day.
+    """
 
     machine: Machine
     date: str
@@ -74,6 +94,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     kinds: list[Size]
     payment_bytes: float
     payment_keys: float
+    answer_bytes: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +127,7 @@ def measure(cards: int) -> Report:
     ):
         attempts = write_history(Path(scratch) / "history", cards)
         kinds = list(_kinds(Path(scratch) / "history", server.url, client))
-        payment_bytes, payment_keys = _marks(server.url, client)
+        payment_bytes, payment_keys, answer_bytes = _marks(server.url, client)
         version = client.info("server")["redis_version"]
     return Report(
         machine=here,
@@ -119,6 +140,7 @@ def measure(cards: int) -> Report:
         kinds=kinds,
         payment_bytes=payment_bytes,
         payment_keys=payment_keys,
+        answer_bytes=answer_bytes,
     )
 
 
@@ -158,14 +180,19 @@ def _used(client: Any) -> int:
     return used
 
 
-def _marks(url: str, client: Any) -> tuple[float, float]:
-    """Return the bytes and keys that one payment leaves beside the states of its entities."""
+def _marks(url: str, client: Any) -> tuple[float, float, float]:
+    """Return the bytes and keys that one payment leaves beside the states of its entities, and the bytes of its answer."""
     # The first command of each sort loads the script: that is no payment's.
-    asyncio.run(_live(url, 1))
-    before, keys = _settled(client)
-    asyncio.run(_live(url, PAYMENTS))
-    after, more = _settled(client)
-    return (after - before) / PAYMENTS, (more - keys) / PAYMENTS
+    asyncio.run(_live(url, 1, answered=False))
+    found = []
+    for answered in (False, True):
+        before, there = _settled(client)
+        asyncio.run(_live(url, PAYMENTS, answered=answered))
+        after, more = _settled(client)
+        found.append(((after - before) / PAYMENTS, (more - there) / PAYMENTS))
+        client.flushall()
+    (payment, keys), (whole, _) = found
+    return payment, keys, whole - payment
 
 
 def _settled(client: Any) -> tuple[int, int]:
@@ -175,18 +202,23 @@ def _settled(client: Any) -> tuple[int, int]:
     return _used(client), client.dbsize()
 
 
-async def _live(url: str, payments: int) -> None:
-    """Decide and settle payments that count for nobody: only marks and records stay."""
+async def _live(url: str, payments: int, *, answered: bool) -> None:
+    """Decide and settle payments that count for nobody: only marks, records, ledgers, and with `answered` answers stay."""
     store = RedisStore(url, timeout_ms=5_000)
     await store.open()
     at = micros(END)
     for start in range(0, payments, _AT_ONCE):
         numbers = range(start, min(start + _AT_ONCE, payments))
-        await asyncio.gather(*(_one(store, f"{payments:05}_{number:012}", number, at) for number in numbers))
+        await asyncio.gather(
+            *(
+                _one(store, f"{payments:05}{answered:d}_{number:012}", number, at, answered=answered)
+                for number in numbers
+            )
+        )
     await store.close()
 
 
-async def _one(store: RedisStore, name: str, number: int, at: int) -> None:
+async def _one(store: RedisStore, name: str, number: int, at: int, *, answered: bool) -> None:
     payment_id, decision_id = f"pay_{name}", f"d_{name:>24}".replace(" ", "0")
     request = AuthRequest(
         payment_id=payment_id,
@@ -200,10 +232,19 @@ async def _one(store: RedisStore, name: str, number: int, at: int) -> None:
         card_network="visa",
         issuer_country="DE",
     )
-    record = of_payment(request, "northpay", at, counted=True, decision_id=decision_id)
+    record = encode(
+        of_payment(request, "northpay", at, counted=True, network="visa", decision_id=decision_id, expected=0.9)
+    )
     keys = (by_decision(decision_id), by_attempt(payment_id, 1))
-    await store.decided(attempt_event(payment_id, 1), (), keys, encode(record), TTL_SECONDS)
-    await store.apply_many([Applied(outcome_event("authorisation", payment_id, 1), ())])
+    answer = Kept(by_question("auth", payment_id, 1), ANSWER, ANSWER_SECONDS) if answered else None
+    reservation = Reservation(
+        key_of("visa", "customer", request.merchant_id, request.card_token),
+        Entry(at, attempt_id(payment_id, 1), request.amount_minor),
+        (Limit(30 * DAY, 20),),
+    )
+    kept = tuple([Kept(key, record, TTL_SECONDS) for key in keys])
+    await store.decided(Decided(attempt_event(payment_id, 1), (), kept, answer, reservation))
+    await store.apply_many([Applied(outcome_event("authorisation", payment_id, 1))])
 
 
 def rendered(report: Report) -> list[str]:
@@ -226,7 +267,10 @@ def rendered(report: Report) -> list[str]:
         f"a card, with its customer, devices and shops: {sum(size.keys for size in personal) / report.cards:.2f} keys, "
         f"{own / report.cards:,.0f} bytes of Redis",
         f"a million cards: {million / 1e9:.2f} GB, of which {shared / 1e6:,.1f} MB are shared by all",
-        f"marks and records: {report.payment_bytes:,.0f} bytes and {report.payment_keys:.1f} keys a payment for {week:g} days; "
+        f"answers: {report.answer_bytes:,.0f} bytes a question for a day; "
+        f"at one a second {report.answer_bytes * ANSWER_SECONDS / 1e9:.2f} GB",
+        f"marks, records and ledgers: {report.payment_bytes:,.0f} bytes and {report.payment_keys:.1f} keys a payment "
+        f"for {week:g} days; "
         f"at a payment a second {report.payment_bytes * MARKS_SECONDS / 1e9:.2f} GB",
     ]
 
