@@ -41,12 +41,8 @@ class Column(NamedTuple):
     away: tuple[Span, ...]
 
 
-class Row(NamedTuple):
-    """One wait: what a failure then uses up of a quota (minor units), and how likely each processor asked about is."""
-
-    wait: int
-    burnt: float
-    likely: Sequence[float]
+Row = tuple[int, float, Sequence[float]]
+"""One wait, seconds; what a failure then uses up of a quota, minor units; how likely each processor asked about is."""
 
 
 class Block(NamedTuple):
@@ -83,79 +79,83 @@ def best_of(blocks: Sequence[Block], least: float) -> tuple[Retry | None, Retry 
 
 
 def _look(block: Block, least: float, best: Retry | None, second: Retry | None) -> tuple[Retry | None, Retry | None]:
+    """Look through one block for something better than what was found before."""
     mode, reached, columns, rows = block
-    hurdle, always, told = 0, True, False
-    for column in columns:
-        hurdle = max(hurdle, column.soonest)
-        always = always and not column.away
-        told = told or column.shift != 0.0 or column.excess != 0.0
-    dense = [column.place for column in columns] == list(range(len(columns)))
-    worths = _Worths(columns)
-    most = -inf if best is None else best.score
+    hurdle, told, dense = _shape(columns)
     next_most = -inf if second is None else second.score
+    full = kept = [column.gain for column in columns], [column.failed for column in columns]
+    last_burnt = 0.0
     for wait, burnt, likely in rows:
-        here = columns if always and wait >= hurdle else _here(columns, wait)
-        if not here:
-            continue
+        here = columns
+        if burnt != last_burnt:
+            kept = [gain + burnt for gain in full[0]], [failed + burnt for failed in full[1]]
+            last_burnt = burnt
+        gains, faileds = kept
+        if wait < hurdle:
+            here = _here(columns, wait)
+            if not here:
+                continue
+            gains = [column.gain + burnt for column in here]
+            faileds = [column.failed + burnt for column in here]
         chances: Sequence[float]
         if told and wait < _FADED_SECONDS:
             chances = _after(likely, here, wait)
         elif dense and here is columns:
             chances = likely
         else:
-            chances = [likely[column[0]] for column in here]
-        gains, faileds = worths.of(here, burnt)
-        values = list(map(sub, map(mul, chances, gains), faileds))
-        top = max(values)
-        which = values.index(top) if top == top else 0
-        if not least <= chances[which] <= 1.0 or values.count(top) > 1:
-            which = _likely_enough(values, chances, least)
-            if which < 0:
-                continue
-            top = values[which]
-        worth = reached * top
+            chances = [likely[column.place] for column in here]
+        worth = reached * max(map(sub, map(mul, chances, gains), faileds))
         score = worth * (1.0 - wait * IMPATIENCE) if worth > 0.0 else worth
-        p = chances[which]
-        if best is None or score > most or (score == most and p > best.p):
-            best, second = Retry(score, p, worth, wait, here[which].place, mode), best
-            most, next_most = score, most
-        elif score > next_most or second is None:
-            second = Retry(score, p, worth, wait, here[which].place, mode)
-            next_most = score
+        # Most rows end here. A cell that is not likely enough can only make a row look better than it is, and what is no
+        # number is not below anything.
+        if score < next_most:
+            continue
+        one = _best_cell(mode, wait, reached, chances, gains, faileds, here, least)
+        if one is None:
+            continue
+        if best is None or one.score > best.score or (one.score == best.score and one.p > best.p):
+            best, second = one, best
+        elif second is None or one.score > second.score:
+            second = one
+        next_most = -inf if second is None else second.score
     return best, second
 
 
-class _Worths:
-    """What an approval earns more than a failure and what a failure costs, of each candidate, as lists to multiply with."""
-
-    __slots__ = ("_all", "_burnt", "_columns", "_lists")
-
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = columns
-        self._all = ([column.gain for column in columns], [column.failed for column in columns])
-        self._burnt = 0.0
-        self._lists = self._all
-
-    def of(self, here: Sequence[Column], burnt: float) -> tuple[list[float], list[float]]:
-        """Return both for the candidates that are here, with what a failure burns of a quota."""
-        if here is not self._columns:
-            return [column.gain + burnt for column in here], [column.failed + burnt for column in here]
-        if burnt != self._burnt:
-            gains, faileds = self._all
-            self._lists = ([gain + burnt for gain in gains], [failed + burnt for failed in faileds])
-            self._burnt = burnt
-        return self._lists
+def _shape(columns: Sequence[Column]) -> tuple[float, bool, bool]:
+    """Return from which wait on every candidate is there, whether any has a standing, and whether none is left out."""
+    hurdle: float = 0
+    told, dense = False, True
+    for number, column in enumerate(columns):
+        hurdle = max(hurdle, column.soonest)
+        if column.away:
+            hurdle = inf
+        told = told or column.shift != 0.0 or column.excess != 0.0
+        dense = dense and number == column.place
+    return hurdle, told, dense
 
 
-def _likely_enough(values: Sequence[float], chances: Sequence[float], least: float) -> int:
-    """Return the place of the highest value of those likely enough, the likelier of equals; -1 where there is none."""
-    found = -1
-    for place, (value, p) in enumerate(zip(values, chances, strict=True)):
-        if least <= p <= 1.0 and (
-            found < 0 or value > values[found] or (value == values[found] and p > chances[found])
-        ):
-            found = place
-    return found
+def _best_cell(
+    mode: Variant,
+    wait: int,
+    reached: float,
+    chances: Sequence[float],
+    gains: Sequence[float],
+    faileds: Sequence[float],
+    here: Sequence[Column],
+    least: float,
+) -> Retry | None:
+    """Return the best candidate of one row that is likely enough, the likelier of equals; None where there is none."""
+    found, most, place = -inf, -1.0, -1
+    for number, (p, gain, failed) in enumerate(zip(chances, gains, faileds, strict=False)):
+        if least <= p <= 1.0:
+            worth = p * gain - failed
+            if place < 0 or worth > found or (worth == found and p > most):
+                found, most, place = worth, p, number
+    if place < 0:
+        return None
+    worth = reached * found
+    score = worth * (1.0 - wait * IMPATIENCE) if worth > 0.0 else worth
+    return Retry(score, most, worth, wait, here[place].place, mode)
 
 
 def likeliest_of(blocks: Sequence[Block]) -> tuple[float, float]:
@@ -165,7 +165,7 @@ def likeliest_of(blocks: Sequence[Block]) -> tuple[float, float]:
         for wait, burnt, likely in rows:
             here = _here(columns, wait)
             for p, column in zip(_after(likely, here, wait), here, strict=True):
-                if most < p <= 1.0:
+                if 0.0 <= p <= 1.0 and p > most:
                     most, value = p, reached * (p * (column.gain + burnt) - column.failed - burnt)
     return most, value
 
@@ -182,15 +182,19 @@ def _here(columns: Sequence[Column], wait: int) -> list[Column]:
 def _after(likely: Sequence[float], here: Sequence[Column], wait: int) -> list[float]:
     """Return probabilities after what is left of the standings."""
     if wait >= _FADED_SECONDS:
-        return [likely[column[0]] for column in here]
+        return [likely[column.place] for column in here]
     faults, shifts = fades(wait)
     chances = []
     for place, _, _, _, excess, shift, _ in here:
         p = likely[place]
-        if shift:
-            odds = exp(shift * shifts) * p
-            p = odds / (odds + 1.0 - p)
-        if excess:
-            p *= 1.0 - excess * faults
+        if not 0.0 <= p <= 1.0:
+            # No standing makes a probability of what is none.
+            p = -1.0
+        else:
+            if shift:
+                odds = exp(shift * shifts) * p
+                p = odds / (odds + 1.0 - p)
+            if excess:
+                p *= 1.0 - excess * faults
         chances.append(p)
     return chances

@@ -46,8 +46,10 @@ class Outlook:
         codes = able.against(network, request.currency, request.issuer_country, request.merchant_country, now)
         return not [code for code in codes if code != "scheduled_outage"]
 
-    def away(self, processor: str, standing: Standing | None, volume: Volume | None, now: int) -> tuple[Span, ...]:
-        """Return when a processor is no candidate.
+    def away(
+        self, processor: str, standing: Standing | None, volume: Volume | None, now: int
+    ) -> tuple[tuple[Span, ...], bool]:
+        """Return when a processor is no candidate, and whether a scheduled outage is why it does not work now.
 
         A scheduled outage lasts until its end. A processor that is down for another reason is away for `OUTAGE_SECONDS`,
         one whose cap is reached until the calendar month is over (UTC).
@@ -57,6 +59,8 @@ class Outlook:
         now : int
             Moment of the question, microseconds.
         """
+        if processor not in self._ables and volume is None and (standing is None or standing.health == "up"):
+            return (), False
         spans: list[Span] = []
         scheduled = False
         able = self._ables.get(processor)
@@ -71,7 +75,7 @@ class Outlook:
                 spans.append((0, OUTAGE_SECONDS if standing.health == "down" else PROBE_SECONDS))
             if volume is not None and volume.cap_minor is not None and standing.month_minor >= volume.cap_minor:
                 spans.append((0, -((now - _next_month(now)) // SECOND)))
-        return tuple(spans)
+        return tuple(spans), scheduled
 
 
 def fades(wait: int) -> tuple[float, float]:

@@ -107,8 +107,8 @@ class Judge:
         latest = self._horizon - _elapsed(request, ledger, at, since)
         if terms.within is not None:
             latest = min(latest, max(terms.within, terms.same))
-        declined = attempt_id(request.payment_id, request.attempt)
-        following = attempt_id(request.payment_id, request.attempt + 1)
+        declined = attempt_id(request.payment_id, request.attempt) if ledger else 0
+        following = attempt_id(request.payment_id, request.attempt + 1) if ledger else 0
         attempts, outside = attempts_of(request, declined, following, ledger, at)
         last = (now + timedelta(seconds=max(0, latest))).astimezone(UTC).date()
         counted = periods(self._rules, request, attempts, at, day, last)

@@ -130,6 +130,9 @@ class Planner:
         if not any(block.columns for block in blocks):
             detail = f"none of {len(processors)} candidates may be used after this decline"
             return _without(permit, "stop", 0.0, 0.0, Reason(code="no_candidate", detail=detail))
+        away = _away(processors, blocks[0].columns)
+        if away is not None:
+            permit = msgspec.structs.replace(permit, reasons=(*permit.reasons, away))
         if stepping_up and not waits:
             return self._unscored(request, permit, processors, blocks[0], now)
         best, second = best_of(blocks, self._parameters.retry.minimum_probability)
@@ -201,8 +204,11 @@ class Planner:
                 # What is missing of a promise is saved by an approval, as in `candidate.scale`.
                 missing = volume.commit_minor - standing.month_minor
                 approved -= volume.shortfall_share * max(0.0, min(amount, missing))
-            away = self._outlook.away(processor, standing, volume, at)
+            away, scheduled = self._outlook.away(processor, standing, volume, at)
             excess, shift = (0.0, 0.0) if standing is None else (standing.excess, _bounded(standing.shift))
+            if scheduled:
+                # What fails in an outage that was announced says nothing of the time after it.
+                excess = 0.0
             failed = failing + self._fees.three_ds(processor) / reached if asks else float(failing)
             columns.append(Column(place, soonest, margin - approved + failing, failed, excess, shift, away))
         return columns
@@ -226,7 +232,7 @@ class Planner:
                 period = period_at(periods, moment)
                 if period.room_at() > moment:
                     continue
-            rows.append(Row(wait, _burnt(period, moment, dear) if dear else 0.0, likely))
+            rows.append((wait, _burnt(period, moment, dear) if dear else 0.0, likely))
         return rows
 
     def _none(self, permit: Permit, p: float, value: float) -> RetryChoice:
@@ -247,6 +253,16 @@ class Planner:
                 detail = f"{processors[column.place]}, the first candidate: no chance was estimated"
                 return _chosen(request, permit, processors, best, now, Reason(code="static_order", detail=detail))
         return self._none(permit, -1.0, 0.0)
+
+
+def _away(processors: tuple[str, ...], columns: Sequence[Column]) -> Reason | None:
+    """Name the candidates that are out now, and until when."""
+    out = [
+        f"{processors[column.place]} for {max(span[1] for span in column.away)} s"
+        for column in columns
+        if column.away and within(0, column.away)
+    ]
+    return Reason(code="processor_away", detail=f"no candidate now: {', '.join(out)}") if out else None
 
 
 def _check(
