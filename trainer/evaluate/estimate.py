@@ -12,6 +12,10 @@ HISTOGRAM: Final[tuple[float, ...]] = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0
 """Lower edges of the bars in which the weights above 0 are counted; the last has no upper edge."""
 
 
+SHARES: Final = frozenset({"approval", "click"})
+"""Rewards that are 0 or 1."""
+
+
 class Estimate(Record, frozen=True, kw_only=True):
     """What a policy would have been worth a question, beside what was.
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import numpy as np
 import polars as pl
 
 from trainer import history as canonical
@@ -19,7 +18,7 @@ from trainer.evaluate.attempts import Attempts, Which, attempts
 from trainer.evaluate.bandit import read_bandit
 from trainer.evaluate.bundle import Ready, open_bundle
 from trainer.evaluate.calibration import Calibrated, calibrated
-from trainer.evaluate.log import Log, Target
+from trainer.evaluate.log import Floats, Log, Target
 from trainer.evaluate.off_policy import estimate
 from trainer.evaluate.policies import BEST_FIXED, BUNDLE, LOGGED, UNIFORM, simple
 from trainer.evaluate.report import Judged, Report, Values
@@ -146,7 +145,9 @@ def _of_history(asked: Attempts, history: pl.LazyFrame, opened: Mapping[str, Rea
             else:
                 targets.append(simple(policy, log, asked.fold))
     what = "attempts" if options.which == "all" else "first attempts"
-    return _values(f"{len(log):,} {what}", unit, (*asked.notes, *notes), log, targets, rewards.expected(p), options)
+    return _values(
+        f"{len(log):,} {what}", unit, (*asked.notes, *notes), log, targets, rewards.expected(p), options, rewards.name
+    )
 
 
 def _rewards(
@@ -194,7 +195,7 @@ def _of_bandit(path: Path, options: Options) -> Values:
             raise EvaluateError(msg)
     targets = [simple(policy, bandit.log, fold) for policy in named]
     source = f"{path.name}, {len(bandit.log):,} recommendations of {len(bandit.log.actions)} items"
-    return _values(source, "clicks a recommendation", (), bandit.log, targets, p, options)
+    return _values(source, "clicks a recommendation", (), bandit.log, targets, p, options, "click")
 
 
 def _values(
@@ -203,8 +204,9 @@ def _values(
     notes: tuple[str, ...],
     log: Log,
     targets: list[Target],
-    expected: np.ndarray,
+    expected: Floats,
     options: Options,
+    reward: str,
 ) -> Values:
     doubts = propensities.doubts(log)
     with step("estimates"):
@@ -212,7 +214,7 @@ def _values(
             estimate(
                 log,
                 target,
-                reward=options.reward,
+                reward=reward,
                 expected=expected,
                 clip=options.clip,
                 doubts=doubts,

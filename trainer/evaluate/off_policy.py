@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from contracts.bundle import Metric, PolicyValue
-from trainer.evaluate.estimate import HISTOGRAM, Estimate
+from trainer.evaluate.estimate import HISTOGRAM, SHARES, Estimate
 from trainer.evaluate.intervals import around, wider, wilson
 from trainer.evaluate.log import Flags, Floats, Log, Places, Target
 from trainer.evaluate.verdict import OWN, conclude
@@ -88,7 +88,7 @@ def estimate(
     log, target
         The log, and what the policy would have done.
     reward
-        What is rewarded; "approval" is known to lie between 0 and 1.
+        What is rewarded; an approval and a click are known to lie between 0 and 1.
     expected
         Expected reward of every action by a model that was not fitted on the question's payment, shape (n, k); None: no
         doubly robust estimate.
@@ -107,7 +107,7 @@ def estimate(
         for times in rounds(np.arange(terms.payments), np.random.default_rng(seed))
         if (sums := terms.sums(times))[_WEIGHT] > 0
     ]
-    lowest = 0.0 if reward == "approval" else -np.inf
+    lowest = 0.0 if reward in SHARES else -np.inf
     least = {**dict.fromkeys(values, -np.inf), "logged": lowest, "snips": lowest, "ips": lowest}
     found = {
         name: interval(value, [draw[name] for draw in draws], least=least[name])
@@ -210,7 +210,7 @@ def _widen(
     size, rows = weights.effective, len(log)
     names = [name for name in ("snips", "ips", "doubly_robust", "gain") if name in found]
     if size <= 0:
-        low, high = (0.0, 1.0) if reward == "approval" else (float(log.reward.min()), float(log.reward.max()))
+        low, high = (0.0, 1.0) if reward in SHARES else (float(log.reward.min()), float(log.reward.max()))
         for name in names:
             shift = found["logged"].value if name == "gain" else 0.0
             found[name] = wider(found[name], (low - shift, high - shift))
@@ -218,7 +218,7 @@ def _widen(
     nothing = 0.0 if target.nothing is None else float(target.nothing.mean())
     share = float(weights.expected.mean()) / (float(weights.expected.mean()) + nothing)
     mean, variance = _spread(log.reward, weights)
-    if reward == "approval":
+    if reward in SHARES:
         low, high = wilson(mean, size)
         found["snips"] = wider(found["snips"], (low * share, high * share))
     else:
@@ -228,7 +228,7 @@ def _widen(
     found["ips"] = wider(found["ips"], around(found["ips"].value, second))
     # Where the policy does what was done there is nothing to estimate: of 1 / size remains what is done otherwise.
     found["gain"] = wider(found["gain"], around(found["gain"].value, variance * max(0.0, 1 / size - 1 / rows)))
-    if reward == "approval":
+    if reward in SHARES:
         found["ips"] = msgspec.structs.replace(found["ips"], low=max(0.0, found["ips"].low))
     if expected is not None and target.chosen is not None:
         off, left = _spread(log.reward - log.of(expected), weights)

@@ -9,7 +9,7 @@ from datetime import datetime
 from contracts.base import Record
 from contracts.bundle import Metric
 from trainer.evaluate.calibration import Calibrated
-from trainer.evaluate.estimate import Estimate
+from trainer.evaluate.estimate import SHARES, Estimate
 
 
 class Judged(Record, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ def calibration_table(bundle: Judged) -> Iterator[str]:
 
 def value_table(values: Values) -> Iterator[str]:
     """Yield the table of policies, and what may be concluded of each."""
-    digits = 4 if all(each.reward == "approval" for each in values.estimates) else 1
+    digits = 4 if all(each.reward in SHARES for each in values.estimates) else 1
     rows = [
         (
             each.policy,

@@ -8,7 +8,7 @@ from typing import Final
 
 from trainer.evaluate import figures
 from trainer.evaluate.calibration import Calibrated, Group
-from trainer.evaluate.estimate import Estimate
+from trainer.evaluate.estimate import SHARES, Estimate
 from trainer.evaluate.page import figure, folded, heading, loud, page, say, table
 from trainer.evaluate.report import Judged, Report, Values, metric
 from trainer.evaluate.segments import DIMENSIONS
@@ -111,7 +111,7 @@ def of_values(values: Values, identifier: str) -> Iterator[str]:
     """Yield what policies would have been worth by one log."""
     yield heading(2, f"Value of policies by {values.source}")
     yield from map(loud, values.notes)
-    digits = 4 if all(each.reward == "approval" for each in values.estimates) else 1
+    digits = 4 if all(each.reward in SHARES for each in values.estimates) else 1
     first = values.estimates[0]
     yield table(
         f"{values.unit}; {first.rows:,} rows of {first.payments:,} payments",

@@ -23,7 +23,7 @@ MOST_LOST: Final = 0.05
 ERRORS: Final = 4.0
 """Standard errors by which the mean weight may be off before the propensities are doubted."""
 
-_VERBS: Final = {"approval": "approved", "margin": "earned"}
+_VERBS: Final = {"approval": "approved", "margin": "earned", "click": "been clicked"}
 
 
 OWN: Final = "what was done, and so known"
@@ -79,7 +79,7 @@ def _unbalanced(estimate: Estimate, weights: Floats) -> str | None:
 
 
 def _difference(estimate: Estimate) -> str:
-    verb = _VERBS.get(estimate.reward, "had")
+    verb = _VERBS[estimate.reward]
     if estimate.gain.low > 0:
         return f"{estimate.policy} would have {verb} more than whoever decided"
     if estimate.gain.high < 0:
