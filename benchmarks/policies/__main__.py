@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for each in outcomes:
         print("\n" + report.table(each))
         (given.out / f"{each[0].scenario}.svg").write_text(drawn(each), encoding="utf-8")
+    for sentence in report.broken(outcomes):
+        print(f"broken: {sentence}", file=sys.stderr)
     print(f"\nregret curves in {given.out}/; {time.monotonic() - began:.0f} s in all")
     print(report.last_line(outcomes))
     return 0

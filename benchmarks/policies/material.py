@@ -45,8 +45,9 @@ _REMEMBERED_DAYS: Final = 20
 
 
 class Left(msgspec.Struct, frozen=True, array_like=True):
-    """What the history left: packed states, what baselines learn from, and fraudsters that were seen."""
+    """What the history left: its plan, packed states, what baselines learn from, and fraudsters that were seen."""
 
+    plan: batch.Plan
     states: list[tuple[str, str, bytes]]
     segments: list[tuple[tuple[str, str, str], tuple[int, int]]]
     networks: list[tuple[tuple[str, str], tuple[int, int]]]
@@ -80,7 +81,7 @@ def kept(folder: Path = FOLDER, plan: batch.Plan = PLAN, max_rows: int = MAX_ROW
     return home, time.monotonic() - began
 
 
-def opened(home: Path, plan: batch.Plan = PLAN) -> Material:
+def opened(home: Path) -> Material:
     """Read the material back; the bundle decides with the margin of the simulated shops."""
     rules = Rules.load()
     left = msgspec.msgpack.decode((home / _LEFT).read_bytes(), type=Left)
@@ -91,7 +92,7 @@ def opened(home: Path, plan: batch.Plan = PLAN) -> Material:
     )
     manifest = msgspec.structs.replace(bundle.manifest, policy=parameters)
     return Material(
-        batch.world_of(plan),
+        batch.world_of(left.plan),
         bundle._replace(manifest=manifest, policy=Policy.compile(manifest, rules)),
         rules,
         {(kind, key): blob for kind, key, blob in left.states},
@@ -131,6 +132,7 @@ def _make(folder: Path, plan: batch.Plan, max_rows: int) -> None:
     now = world.calendar.start_us + end_us
     learnt = tail(history)
     left = Left(
+        plan=plan,
         states=list(states(canonical.load(source), now)),
         segments=list(learnt.segments.items()),
         networks=list(learnt.networks.items()),

@@ -60,6 +60,8 @@ class Pointsman(AbstractContextManager["Pointsman"]):
     ----------
     best
         By payment, the processor that it held for the best, whether it was chosen or another was explored.
+    degraded
+        What any of its answers had to do without; nothing, unless something is wrong with the run.
     """
 
     name = "pointsman"
@@ -79,6 +81,12 @@ class Pointsman(AbstractContextManager["Pointsman"]):
         self._loop = asyncio.new_event_loop()
         self._clock: Clock | None = None
         self.best: list[str | None] = []
+        self.degraded: set[str] = set()
+
+    @property
+    def bundle(self) -> Bundle:
+        """What it decides with now."""
+        return self._bundles.current
 
     def __enter__(self) -> Self:
         self._exits.callback(self._loop.close)
@@ -95,6 +103,7 @@ class Pointsman(AbstractContextManager["Pointsman"]):
         request = self._stage.requests[row]
         decision = self._run(self._asked(self._decide.auth(request, deadline=monotonic() + PATIENCE_S)))
         self.best.append(decision.ranking[0].processor if decision.ranking else None)
+        self.degraded.update(decision.degraded)
         if decision.action == "decline":
             return None
         challenge = decision.action == "challenge" or decision.three_ds == "challenge"
@@ -106,6 +115,7 @@ class Pointsman(AbstractContextManager["Pointsman"]):
         last = attempts[-1]
         request = self._stage.gateway.retry_request(attempts)
         answer = self._run(self._asked(self._decide.retry(request, deadline=monotonic() + PATIENCE_S)))
+        self.degraded.update(answer.degraded)
         before = self._stage.gateway.names[last.processor]
         if answer.verdict == "authenticate":
             there = request.initiator != "merchant" and not last.with_3ds

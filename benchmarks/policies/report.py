@@ -91,14 +91,19 @@ def last_line(scenarios: Sequence[Sequence[Outcome]]) -> str:
     margins = [by_policy(outcomes, lambda result: result.margin) for outcomes in scenarios]
     closed = {outcomes[0].scenario: gap_closed([each])[0] for outcomes, each in zip(scenarios, margins, strict=True)}
     worst = min(closed, key=lambda name: closed[name])
-    broken = sum(
-        len(result.violations)
+    return f"gap_closed={gap_closed(margins)[0]:.2f} worst_scenario={worst} violations={len(broken(scenarios))}"
+
+
+def broken(scenarios: Sequence[Sequence[Outcome]]) -> list[str]:
+    """Return one sentence for each attempt of Pointsman's that broke a rule."""
+    return [
+        sentence
         for outcomes in scenarios
         for outcome in outcomes
         for result in outcome.results
         if result.policy == Pointsman.name
-    )
-    return f"gap_closed={gap_closed(margins)[0]:.2f} worst_scenario={worst} violations={broken}"
+        for sentence in result.violations
+    ]
 
 
 def _mean(results: Sequence[Result], field: str) -> float:

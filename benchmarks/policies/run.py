@@ -75,7 +75,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def run(material: Material, name: str, seed: int, *, quick: bool) -> Outcome:
     """Let every policy play one scenario with one seed."""
     stage = build(material.world, name, seed, quick=quick)
-    fraud = suspicion(stage, material.strangers)
+    fraud = suspicion(stage.world, stage.payments, material.strangers)
     makers: list[Callable[[], Policy]] = [lambda make=make: make(stage, material.tail) for make in BASELINES]
     makers.append(lambda: AllKnowing(stage))
     oracle = play(stage, Oracle(stage, fraud))
@@ -85,6 +85,9 @@ def run(material: Material, name: str, seed: int, *, quick: bool) -> Outcome:
         results.append((policy.name, play(stage, policy), None))
     with Pointsman(stage, material.bundle, material.rules, material.states) as pointsman:
         played = play(stage, pointsman)
+    if pointsman.degraded:
+        msg = f"expected no degraded answer where nothing fails, got {sorted(pointsman.degraded)}"
+        raise RuntimeError(msg)
     results.append((Pointsman.name, played, loss(stage, oracle, played, pointsman.best)))
     results.append((Oracle.name, oracle, None))
     best = score(stage, oracle)

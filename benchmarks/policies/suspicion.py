@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.policies.stage import Stage
 from trainer.simulate.facts import BINS_A_DAY, COUNTRIES, CURRENCY_OF, CURRENCY_SCALE, UTC_OFFSET_HOURS, Array
 from trainer.simulate.payments import IP_ELSEWHERE, Payments
 from trainer.simulate.refusals import NIGHT
@@ -24,15 +23,16 @@ _SMALL: Final = (1.0, 5.0)
 """Euros that attacks try."""
 
 
-def suspicion(stage: Stage, seen: frozenset[int]) -> Array:
-    """Return the probability of fraud for each payment of a stage, float64 (n,).
+def suspicion(world: World, payments: Payments, seen: frozenset[int]) -> Array:
+    """Return the probability of fraud for each of a batch's payments, float64 (n,).
 
     Parameters
     ----------
+    world, payments
+        The world, and payments in order of time.
     seen
         Fraudsters' devices and customers that the history has shown, by their numbers in the world (`strangers`).
     """
-    payments, world = stage.payments, stage.world
     log_odds = _prior(world, payments) + _scores(payments) + _data(world, payments)
     chance: Array = 1.0 / (1.0 + np.exp(-log_odds))
     chance[payments.merchant_initiated | payments.token] = 0.0
