@@ -44,7 +44,7 @@ moves: st.SearchStrategy[Any] = st.one_of(
 NUMBERS = itertools.count()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(moves, max_size=30))
 def test_every_store_keeps_the_same_bytes_as_the_ledger_itself(tell, given_moves: list[Any]) -> None:
     key = f"visa:c:{next(NUMBERS)}"
@@ -98,7 +98,7 @@ notes = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(notes, min_size=1, max_size=3), max_size=8))
 def test_every_store_sums_the_same_standing(tell, groups: list[list[Note]]) -> None:
     key = f"p:{next(NUMBERS)}"
