@@ -78,11 +78,6 @@ class Estimates:
                     flat[place::width] = [rates.of(request, each).probability] * len(variants)
         return _shaped(flat, width)
 
-    def as_served(self, kind: str, request: Payment, processor: str, p: float) -> float:
-        """Return an answer of a kind's model about one candidate with what is added to it."""
-        (offset,) = self._bundle.effects[MODEL_OF[kind]].offsets(request, (processor,))
-        return shifted(p, offset)
-
     def risk(self, rows: Matrix) -> float:
         """Return the fraud probability of the payment as it was asked about."""
         answers = self._ask("risk", rows[:1])

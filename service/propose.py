@@ -14,13 +14,13 @@ import msgspec
 from contracts.inputs import PolicyInputs
 from features.assemble import Matrix
 from features.clock import SECOND
-from service import answer
+from service import answer, explain
+from service.answer import told
 from service.errors import ModelFailed
-from service.estimate import MODEL_OF, Estimates, in_every_way
-from service.explain import moved, reason_of
+from service.estimate import MODEL_OF, Estimates
 from service.ledger import Limit
 from service.question import Question
-from service.record import DecisionRecord, decode, of_payment
+from service.record import DecisionRecord, decode, of_payment, seen_before
 from service.store.base import States
 
 FORGOTTEN_US: Final = 5 * 60 * 1_000_000
@@ -78,7 +78,7 @@ class PaymentProposer:
             states = self._before.taken_out(request, states, processors)
         self._states = states
         self._rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
-        estimates = self._estimates = Estimates(bundle)
+        estimates = Estimates(bundle)
         variants = bundle.policy.variants(request, self._kind)
         self._inputs = PolicyInputs(
             moment_us=at,
@@ -99,17 +99,10 @@ class PaymentProposer:
         if ledger != inputs.ledger:
             inputs = msgspec.structs.replace(inputs, ledger=ledger)
         choice = answer.choose(bundle, self._kind, request, inputs, question.degraded, given_up=given_up)
-        shown = answer.shown(inputs.processors, choice)
         why = None
-        if shown is not None and not question.degraded:
-            place = answer.way(request, inputs.variants, choice)
-            row = in_every_way(self._rows[shown : shown + 1], request, inputs.variants[place : place + 1])
-            groups = moved(bundle, MODEL_OF[self._kind], row, question.deadline)
-            if groups:
-                name = inputs.processors[shown]
-                groups = {group: self._estimates.as_served(self._kind, request, name, p) for group, p in groups.items()}
-                inputs = msgspec.structs.replace(inputs, moved=groups)
-                why = reason_of(inputs.approval[place][shown], groups)
+        if not told(question.degraded) and explain.is_worth(bundle, MODEL_OF[self._kind], question.deadline):
+            groups, why = explain.of_payment(bundle, self._kind, request, inputs, self._rows, choice)
+            inputs = msgspec.structs.replace(inputs, moved=groups)
         made = answer.decision(bundle, request, inputs, choice, why, question.tail)
         likely = answer.expected(request, inputs, made)
         if before is not None:
@@ -123,7 +116,8 @@ class PaymentProposer:
                 network=question.network,
                 decision_id=made.decision_id,
                 expected=likely,
-            ).seeing(self._states)
+                before=seen_before(request, self._states),
+            )
         reserved = None if choice.reservation is None else (at, choice.reservation)
         return Proposal(made, inputs, self._rows, record, reserved)
 
@@ -162,7 +156,11 @@ class RetryProposer:
             for error in estimates.failed:
                 self._fault(question, error)
         choice = answer.plan(bundle, request, permitted, inputs, question.degraded, given_up=given_up)
-        made = answer.retry_decision(bundle, request, choice, None, question.tail)
+        why = None
+        if rows is not None and not told(question.degraded) and explain.is_worth(bundle, "retry", question.deadline):
+            groups, why = explain.of_retry(bundle, request, inputs, rows, choice)
+            inputs = msgspec.structs.replace(inputs, moved=groups)
+        made = answer.retry_decision(bundle, request, choice, why, question.tail)
         record = None
         if choice.should_retry and not self._counted:
             # The retry will be the next attempt of this payment; it counts when its outcome is reported.

@@ -5,7 +5,7 @@ records are kept.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -96,20 +96,6 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
         at = self.at if settled_at is None else min(self.at, settled_at)
         return attempt_increment(at, self.amount_minor)
 
-    def seen_before(self, states: States) -> tuple[Before, ...]:
-        """Return what must be known to take the attempt out of these states again, once it has been added to them."""
-        return tuple(
-            [
-                (kind, last_seen(LAYOUTS[kind], blob, self._member(kind)))
-                for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False)
-                if kind in FORGETTABLE and blob is not None
-            ]
-        )
-
-    def seeing(self, states: States) -> "DecisionRecord":
-        """Return the record with what these states say before the attempt is added to them."""
-        return msgspec.structs.replace(self, before=self.seen_before(states))
-
     def taken_out(self, request: Payment, states: States, processors: Sequence[str]) -> States:
         """Return the states without the counted attempt: no attempt is a payment before itself.
 
@@ -141,13 +127,28 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
         return states._replace(payment=tuple(payment), candidates=tuple(candidates))
 
     def _member(self, kind: str) -> int | None:
-        """Return what a distinct count of this kind remembers the attempt by."""
-        field = LAYOUTS[kind].distinct
-        return None if field is None else member(getattr(self, field))
+        return member_of(self, kind)
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DecisionRecord).decode
+
+
+def member_of(payment: Any, kind: str) -> int | None:
+    """Return what a distinct count of this kind of entity remembers an attempt by."""
+    field = LAYOUTS[kind].distinct
+    return None if field is None else member(getattr(payment, field))
+
+
+def seen_before(request: Payment, states: States) -> tuple[Before, ...]:
+    """Return what must be known to take an attempt out of these states again, once it has been added to them."""
+    return tuple(
+        [
+            (kind, last_seen(LAYOUTS[kind], blob, member_of(request, kind)))
+            for kind, blob in zip(PAYMENT_KINDS, states.payment, strict=False)
+            if kind in FORGETTABLE and blob is not None
+        ]
+    )
 
 
 def of_payment(
@@ -159,6 +160,7 @@ def of_payment(
     network: str,
     decision_id: str | None = None,
     expected: float | None = None,
+    before: tuple[Before, ...] = (),
 ) -> DecisionRecord:
     """Return the record of a decided payment; `network` is the card's as the rules know it."""
     return DecisionRecord(
@@ -176,10 +178,11 @@ def of_payment(
         decision_id,
         processor if counted else None,
         request.payment_id,
-        initiator=request.initiator,
-        network=network,
-        expected=expected,
-        asked_at=at,
+        before,
+        request.initiator,
+        network,
+        expected,
+        at,
     )
 
 

@@ -23,7 +23,7 @@ _GROUP_OF: Final = {spec.name: group for group, specs in GROUPS.items() for spec
 class Model:
     """One ONNX graph in one thread; answers a calibrated probability per row."""
 
-    __slots__ = ("_columns", "_groups", "_in_group", "_name", "_run", "_typical")
+    __slots__ = ("_columns", "_groups", "_in_group", "_name", "_run", "_typical", "knows_typical")
 
     def __init__(self, name: str, entry: ModelEntry, graph: bytes) -> None:
         options = onnxruntime.SessionOptions()
@@ -33,6 +33,7 @@ class Model:
         self._name = name
         self._run: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run
         self._columns = np.array([POSITION[each] for each in entry.inputs], dtype=np.intp)
+        self.knows_typical = bool(entry.typical)
         self._typical = np.array(entry.typical, dtype=np.float32)
         self._groups = [name for name in dict.fromkeys(map(_GROUP_OF.__getitem__, entry.inputs)) if entry.typical]
         self._in_group = np.array([[_GROUP_OF[each] == name for each in entry.inputs] for name in self._groups])
@@ -54,9 +55,12 @@ class Model:
         ----------
         row
             Shape (1, n), of the catalog's vector.
+
+        Raises
+        ------
+        ModelFailed
+            As in `probability`; also for a model without a typical row.
         """
-        if not self._groups:
-            return {}
         inputs = np.where(self._in_group, self._typical, row.take(self._columns, axis=1))
         return dict(zip(self._groups, self.of_inputs(inputs), strict=True))
 
@@ -93,9 +97,13 @@ class Scorer:
         """Return the model's probability per row; see `Model.probability`."""
         return self._models[name].probability(rows)
 
+    def knows_typical(self, name: str) -> bool:
+        """Tell whether the bundle has this model, and a typical row of it."""
+        return name in self._models and self._models[name].knows_typical
+
     def made_typical(self, name: str, row: Matrix) -> dict[str, float]:
-        """Return what `Model.made_typical` does; nothing for a model that is not here."""
-        return self._models[name].made_typical(row) if name in self._models else {}
+        """Return the model's probability with each group as a typical payment has it; see `Model.made_typical`."""
+        return self._models[name].made_typical(row)
 
     def prior(self, name: str, *keys: str) -> float:
         """Return the most specific prior there is: the first of `keys` that is known, else the overall rate."""

@@ -207,11 +207,22 @@ def test_an_outage_is_a_503_that_says_when_to_try_again(edge: Any) -> None:
 
 
 def test_every_error_of_the_service_is_mapped() -> None:
-    assert {*MAPPINGS, errors.RequestRefused} == {
+    assert {*MAPPINGS, errors.RequestRefused, errors.AlreadyAsked} == {
         kind for kind in subclasses(ServiceError) if kind.__module__ == "service.errors"
     }
     assert set(REFUSALS) == set(errors.RefusalCode.__args__)  # type: ignore[attr-defined]
     assert all(400 <= status < 500 for status, _ in REFUSALS.values())
+
+
+def test_another_question_about_an_answered_attempt_is_a_conflict_that_names_the_fields(
+    edge: Any, payment: dict[str, Any]
+) -> None:
+    edge.decider.raises = errors.AlreadyAsked(("amount_minor", "card_token"))
+    for name in ("auth", "routing"):
+        answer = edge.post(name, payment)
+        assert answer.refusal == (409, "already_asked", "$.payment_id")
+        assert "amount_minor, card_token" in answer.json["detail"]
+    assert edge.metrics.unexpected == {}
 
 
 def test_an_error_from_elsewhere_is_internal() -> None:
