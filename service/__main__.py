@@ -1,6 +1,7 @@
 """``python -m service``: reads the settings, binds the port, serves until it is told to stop.
 
-Whatever prevents that is one sentence on standard error and exit code 2.
+Whatever prevents that is one sentence on standard error and exit code 2. ``python -m service replay`` makes one decision
+again instead (`service.replay`).
 """
 
 import gc
@@ -86,10 +87,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def main() -> int:
-    """Serve; return the exit code."""
+    """Serve, or replay one decision; return the exit code."""
+    if sys.argv[1:2] == ["replay"]:
+        from service import replay
+
+        return replay.main(sys.argv[2:])
     if sys.argv[1:]:
         return _refuse(
-            "expected no arguments; settings are POINTSMAN_ variables, such as POINTSMAN_PORT (see README.md)"
+            "expected no arguments, or replay; settings are POINTSMAN_ variables, such as POINTSMAN_PORT (see README.md)"
         )
     try:
         chosen = settings.load(os.environ)

@@ -322,3 +322,20 @@ def open_journal(folder: Path | None, *, sync: Literal["full", "async"], metrics
         When the folder cannot be written.
     """
     return NullJournal() if folder is None else SqliteJournal(folder, sync=sync, metrics=metrics)
+
+
+def find_in(path: Path, decision_id: str) -> DecisionMade | None:
+    """Return the decision of an id in a journal that nobody may be writing: its folder, or its file.
+
+    Raises
+    ------
+    JournalUnavailable
+        When there is no journal, or it cannot be read.
+    """
+    try:
+        opened = table.open_for_reading(path) if path.is_dir() else table.open_file(path)
+        with contextlib.closing(opened) as connection:
+            return table.find(connection, decision_id)
+    except (sqlite3.Error, msgspec.DecodeError) as error:
+        reason = f"{path} cannot be read: {error}"
+        raise JournalUnavailable(reason) from error

@@ -112,7 +112,12 @@ def open_for_writing(folder: Path, *, full: bool) -> sqlite3.Connection:
 
 def open_for_reading(folder: Path) -> sqlite3.Connection:
     """Open the database in `folder` to read."""
-    address = (folder / FILE).absolute().as_uri() + "?mode=ro"
+    return open_file(folder / FILE)
+
+
+def open_file(file: Path) -> sqlite3.Connection:
+    """Open a database to read."""
+    address = file.absolute().as_uri() + "?mode=ro"
     return sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
 
 
