@@ -118,12 +118,14 @@ def trouble(level: Level, usual: float) -> Trouble | None:
         As `usual_of` returns it.
     """
     usual = min(max(usual, LEAST), MOST)
-    results, faults = level[0:6:2], level[1:6:2]
+    # What was taken back again may leave less than nothing behind.
+    faults = [max(faulty, 0.0) for faulty in level[1:6:2]]
+    results = [max(all_of_them, faulty) for all_of_them, faulty in zip(level[0:6:2], faults, strict=True)]
     tests = _alternatives(usual)
     decisive = next((k for k in range(3) if _evidence(results[k], faults[k], tests) >= DECISIVE), None)
     if decisive is None:
         return None
-    traffic = max(level.n1 / SPANS[1], level.n2 / SPANS[2], level.n3 / SPANS[3])
+    traffic = max(results[1] / SPANS[1], results[2] / SPANS[2], level.n3 / SPANS[3], 1e-9)
     if level.silence > max(LEAST_PATIENCE, PATIENCE / traffic):
         return None
     rate = _share(results[decisive], faults[decisive], usual)

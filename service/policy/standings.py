@@ -29,6 +29,8 @@ _PARTS: Final = ("results", "faults", "timed", "log_latency")
 _unpack: Final = view(_PARTS, _PARTS, MEASURES, MEASURES).unpack
 _FADE_FAST: Final = -1.0 / SCALES[2]
 _FADE_SLOW: Final = -1.0 / SCALES[3]
+_SIZE: Final = FORM.size
+_DEPTHS: Final = tuple(range(len(LEVELS)))
 _MERCHANT: Final = LEVELS.index("merchant")
 _SOON: Final = SECOND
 """Sums no older than this count as of now: in a second those of ten minutes fade by a thousandth."""
@@ -85,9 +87,8 @@ def _standing(blobs: Sequence[bytes | None], at: int, month: int, priors: tuple[
     slower = 1.0
     usual = USUAL
     slow = total = variance = minor = 0.0
-    for depth, blob in enumerate(blobs):
-        kappa = priors[depth]
-        if blob is None or len(blob) != FORM.size or blob[0] != VERSION:
+    for blob, kappa, kappa_fast, depth in zip(blobs, priors, PRIOR_FAST, _DEPTHS, strict=True):
+        if blob is None or len(blob) != _SIZE or blob[0] != VERSION:
             variance += 1.0 / kappa
             continue
         (
@@ -99,13 +100,16 @@ def _standing(blobs: Sequence[bytes | None], at: int, month: int, priors: tuple[
         usual = (f3 - f2 + STRENGTH * usual) / (n3 - n2 + STRENGTH)
         if usual > MOST:
             usual = MOST
-        share = _BASE + _SLOPE * usual
-        if wrong is not None or (
-            f2 > SCREEN_FAULTS
-            and (f0 - share * n0 > SCREEN_EXCESS or f1 - share * n1 > SCREEN_EXCESS or f2 - share * n2 > SCREEN_EXCESS)
-        ):
-            level = Level(n0, f0, n1, f1, n2, f2, n3, f3, since / SECOND)
-            wrong = narrowed(wrong, trouble(level, usual), level, usual)
+        if f2 > SCREEN_FAULTS or wrong is not None:
+            share = _BASE + _SLOPE * usual
+            if (
+                wrong is not None
+                or f0 - share * n0 > SCREEN_EXCESS
+                or f1 - share * n1 > SCREEN_EXCESS
+                or f2 - share * n2 > SCREEN_EXCESS
+            ):
+                level = Level(n0, f0, n1, f1, n2, f2, n3, f3, since / SECOND)
+                wrong = narrowed(wrong, trouble(level, usual), level, usual)
         if depth == 0:
             slower = slowdown(t0, l0, t1, l1, t2, l2, t3, l3, since / SECOND)
         elif depth == _MERCHANT and newest == month:
@@ -120,7 +124,12 @@ def _standing(blobs: Sequence[bytes | None], at: int, month: int, priors: tuple[
             keep = exp2(since * _FADE_FAST)
             residual_fast *= keep
             v2 *= keep
-        slow, total = step(slow, total, residual, v3, residual_fast, v2, kappa, PRIOR_FAST[depth])
+        # What was taken back again may leave less than nothing behind.
+        if v3 < 0.0:
+            v3 = 0.0
+        if v2 < 0.0:
+            v2 = 0.0
+        slow, total = step(slow, total, residual, v3, residual_fast, v2, kappa, kappa_fast)
         variance += 1.0 / (v3 + kappa)
     if wrong is None:
         return Standing("up", 0.0, slower, bounded(total), sqrt(variance), minor)

@@ -105,6 +105,29 @@ def test_what_cannot_be_read_is_not_known(blobs: list[bytes | None]) -> None:
     assert standings_of(("a", "b"), blobs, START) == nothing
 
 
+@settings(max_examples=300, deadline=None)
+@given(sums=st.lists(st.floats(-50.0, 1e6), min_size=28, max_size=28), since=st.integers(-SECOND, HOUR))
+def test_sums_that_cannot_be_harm_nobody(sums: list[float], since: int) -> None:
+    blob = FORM.pack(1, month_of(START), 0.0, START, *sums)
+    (found,) = standings_of(("a",), (blob, blob, blob), START + since)
+    assert 0.0 <= found.excess <= 1.0
+    assert 1.0 <= found.slowdown < 1e5
+    assert -1.5 <= found.shift <= 1.5
+    assert 0.0 < found.doubt < 1.0
+
+
+def test_what_is_taken_back_leaves_nothing() -> None:
+    blob: bytes | None = None
+    notes = [Note(START + number * SECOND, fault=True, expected=0.8) for number in range(30)]
+    for note in notes:
+        blob = add(blob, note)
+    assert standings_of(("a",), (blob, None, None), START + 30 * SECOND)[0].health == "down"
+    for note in reversed(notes):
+        blob = add(blob, note._replace(sign=-1))
+    (found,) = standings_of(("a",), (blob, None, None), START + 30 * SECOND)
+    assert (found.health, found.excess) == ("up", 0.0)
+
+
 def test_no_candidates() -> None:
     assert standings_of((), (), START) == ()
 
