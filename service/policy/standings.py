@@ -30,7 +30,9 @@ _unpack: Final = view(_PARTS, _PARTS, MEASURES, MEASURES).unpack
 _FADE_FAST: Final = -1.0 / SCALES[2]
 _FADE_SLOW: Final = -1.0 / SCALES[3]
 _SIZE: Final = FORM.size
-_DEPTHS: Final = tuple(range(len(LEVELS)))
+_Priors = tuple[tuple[float, float, int], ...]
+"""By level: precision of the prior of the last hours, of the last minutes, and the level's number."""
+_PRIORS: Final[_Priors] = tuple([(PRIOR[depth], PRIOR_FAST[depth], depth) for depth in range(len(LEVELS))])
 _MERCHANT: Final = LEVELS.index("merchant")
 _SOON: Final = SECOND
 """Sums no older than this count as of now: in a second those of ten minutes fade by a thousandth."""
@@ -68,26 +70,28 @@ def standings_of(
         One for each candidate.
     """
     month = month_of(at)
-    # Nobody knows more of a stranger than of a processor that the model has seen.
-    unknown = (min(1.0 / max(spread * spread, 1e-6), PRIOR[0]), *PRIOR[1:])
     width = len(LEVELS)
+    # Nobody knows more of a stranger than of a processor that the model has seen.
+    strange = ((min(1.0 / max(spread * spread, 1e-6), PRIOR[0]), PRIOR_FAST[0], 0), *_PRIORS[1:])
     missing = width * len(processors) - len(blobs)
     if missing > 0:
         blobs = (*blobs, *[None] * missing)
     return tuple(
         [
-            _standing(blobs[place : place + width], at, month, PRIOR if known is None or name in known else unknown)
-            for place, name in zip(range(0, width * len(processors), width), processors, strict=True)
+            _standing(blobs, width * place, at, month, _PRIORS if known is None or name in known else strange)
+            for place, name in enumerate(processors)
         ]
     )
 
 
-def _standing(blobs: Sequence[bytes | None], at: int, month: int, priors: tuple[float, ...]) -> Standing:
+def _standing(blobs: Sequence[bytes | None], place: int, at: int, month: int, priors: _Priors) -> Standing:
+    """Conclude what the three standings from `place` on say of a candidate."""
     wrong = None
     slower = 1.0
     usual = USUAL
     slow = total = variance = minor = 0.0
-    for blob, kappa, kappa_fast, depth in zip(blobs, priors, PRIOR_FAST, _DEPTHS, strict=True):
+    for kappa, kappa_fast, depth in priors:
+        blob = blobs[place + depth]
         if blob is None or len(blob) != _SIZE or blob[0] != VERSION:
             variance += 1.0 / kappa
             continue
