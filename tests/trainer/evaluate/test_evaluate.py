@@ -428,7 +428,7 @@ def test_real_attempts_policies_are_told_apart_by_their_margin(tmp_path: Path) -
         )
     )
     fit = ["fit", "--history", str(folder / "history"), "--bundles", str(tmp_path / "bundles"), "--fees", str(fees)]
-    assert main([*fit, "--test-from", "2019-02-01"]) == 0
+    assert main([*fit, "--test-from", "2019-02-01", "--max-rows", "15000"]) == 0
     assert shelf.active(tmp_path / "bundles") is not None
     report = evaluate(
         Options(
