@@ -3,6 +3,7 @@
 None looks at fraud, at an amount or at fees: they rank processors by how often payments are approved there.
 """
 
+from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Final
@@ -24,7 +25,7 @@ _SEEN_OFTEN: Final = 60
 _DRAW, _WHICH = 40, 41
 
 
-class Baseline:
+class Baseline(ABC):
     """Routes by `order` and retries by a fixed rule.
 
     After a technical failure it tries the next best processor at once, after a soft decline the same question after 24 hours
@@ -41,9 +42,9 @@ class Baseline:
         self.draw: list[float] = uniform(stage.payments.key, 1, _DRAW).tolist()
         self.which: list[float] = uniform(stage.payments.key, 1, _WHICH).tolist()
 
+    @abstractmethod
     def order(self, row: int, candidates: tuple[str, ...]) -> list[str]:
         """Return the candidates, best first."""
-        raise NotImplementedError
 
     def decide(self, row: int, at_us: int) -> Send | None:
         """Send every payment through the first in order."""
@@ -66,7 +67,7 @@ class Baseline:
             return Again(before, 1.0, authenticate=True) if there else None
         return Again(ranked[0], float(max(DAY_S, ADVISED_WAIT_S.get(last.advice or "", 0))))
 
-    def learn(self, attempt: Attempt, outcome: Outcome, at_us: int) -> None:
+    def learn(self, attempt: Attempt, outcome: Outcome, at_us: int) -> None:  # noqa: B027  (some learn nothing)
         """Learn nothing."""
 
 
@@ -115,9 +116,9 @@ class Learning(Baseline):
 
     hedged = 0.0
 
+    @abstractmethod
     def rate(self, name: str, network: str) -> float:
         """Return the rate of approvals as it is known now."""
-        raise NotImplementedError
 
     def out(self, name: str) -> bool:
         """Whether a processor is not to be used but for a hedge."""

@@ -3,7 +3,6 @@
 This module must not know how results are shown.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -76,13 +75,10 @@ def run(material: Material, name: str, seed: int, *, quick: bool) -> Outcome:
     """Let every policy play one scenario with one seed."""
     stage = build(material.world, name, seed, quick=quick)
     fraud = suspicion(stage.world, stage.payments, material.strangers)
-    makers: list[Callable[[], Policy]] = [lambda make=make: make(stage, material.tail) for make in BASELINES]
-    makers.append(lambda: AllKnowing(stage))
+    others: list[Policy] = [make(stage, material.tail) for make in BASELINES]
+    others.append(AllKnowing(stage))
     oracle = play(stage, Oracle(stage, fraud))
-    results = []
-    for make in makers:
-        policy = make()
-        results.append((policy.name, play(stage, policy), None))
+    results: list[tuple[str, Played, Loss | None]] = [(policy.name, play(stage, policy), None) for policy in others]
     with Pointsman(stage, material.bundle, material.rules, material.states) as pointsman:
         played = play(stage, pointsman)
     if pointsman.degraded:

@@ -103,7 +103,8 @@ def _data(world: World, payments: Payments) -> Array:
     away: Array = payments.ip_country != home
     by_chance = [share / len(COUNTRIES) for share in IP_ELSEWHERE]
     at_home = [1.0 - share + chance for share, chance in zip(IP_ELSEWHERE, by_chance, strict=True)]
-    ratio: Array = np.where(away, np.log(by_chance[1] / by_chance[0]), np.log(at_home[1] / at_home[0]))
+    ratio = np.full(len(payments), np.log(at_home[1] / at_home[0]))
+    ratio[away] = np.log(by_chance[1] / by_chance[0])
     wrong, right = payments.cvv == 1, payments.cvv == 0
     usual = 1.0 - 6 / 256
     ratio += np.where(wrong, np.log(_CVV_WRONG[1] / _CVV_WRONG[0]), 0.0)
