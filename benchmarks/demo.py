@@ -84,7 +84,13 @@ def _demo(port: int, *, once: bool) -> int:
         batch.simulate(PLAN, world, workers=2)
     history = canonical.scan(world / "history")
     manifest = fit(
-        FitOptions(history=world / "history", bundles=shelf, fees=world / batch.FEES_FILE, max_rows=MAX_ROWS)
+        FitOptions(
+            history=world / "history",
+            bundles=shelf,
+            fees=world / batch.FEES_FILE,
+            terms=world / batch.TERMS_FILE,
+            max_rows=MAX_ROWS,
+        )
     )
     now = PLAN.start + timedelta(days=PLAN.days)
     store = f"memory://{(FOLDER / 'state').resolve()}"

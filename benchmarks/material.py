@@ -49,7 +49,15 @@ def make_shelf(folder: Path, *, payments: int, max_rows: int) -> Path:
     batch.simulate(plan, folder / "simulated")
     shelf = folder / "shelf"
     source = folder / "simulated"
-    fit(FitOptions(history=source / "history", bundles=shelf, fees=source / "fees.toml", max_rows=max_rows))
+    fit(
+        FitOptions(
+            history=source / "history",
+            bundles=shelf,
+            fees=source / batch.FEES_FILE,
+            terms=source / batch.TERMS_FILE,
+            max_rows=max_rows,
+        )
+    )
     return shelf
 
 

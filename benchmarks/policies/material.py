@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from benchmarks.policies.pointsman import States
 from benchmarks.policies.stage import begins_us
 from benchmarks.policies.tail import Tail, tail
-from contracts.terms import MerchantTerms
 from features.catalog import FINGERPRINT
 from service.errors import BundleRefused
 from service.models.active import POINTER
@@ -40,8 +39,6 @@ PLAN: Final = batch.Plan(
     payments=160_000, days=120, start=datetime(2026, 6, 1, tzinfo=UTC), seed=7, merchants=80, cards=60_000
 )
 MAX_ROWS: Final = 8_000
-EXEMPT: Final = MerchantTerms(acquirer_fraud_basis_points=1.0)
-"""The simulated shops' acquirers exempt what is not authenticated: what a shop sends without 3DS it may send without."""
 _LEFT: Final = "left.msgpack"
 _REMEMBERED_DAYS: Final = 20
 """Fraudsters change their devices after ten days; who was seen longer ago does not come back."""
@@ -85,7 +82,7 @@ def kept(folder: Path = FOLDER, plan: batch.Plan = PLAN, max_rows: int = MAX_ROW
 
 
 def opened(home: Path) -> Material:
-    """Read the material back; the bundle decides with the margin and the terms of the simulated shops."""
+    """Read the material back; the bundle decides with the margin of the simulated shops."""
     rules = Rules.load()
     left = msgspec.msgpack.decode((home / _LEFT).read_bytes(), type=Left)
     shelf = home / "shelf"
@@ -94,9 +91,7 @@ def opened(home: Path) -> Material:
         bundle.manifest.policy, margin_share=MARGIN_SHARE, chargeback_fee_minor=CHARGEBACK_FEE_MINOR
     )
     world = batch.world_of(left.plan)
-    manifest = msgspec.structs.replace(
-        bundle.manifest, policy=parameters, merchants=dict.fromkeys(world.merchants.name, EXEMPT)
-    )
+    manifest = msgspec.structs.replace(bundle.manifest, policy=parameters)
     return Material(
         world,
         bundle._replace(manifest=manifest, policy=Policy.compile(manifest, rules)),
@@ -133,7 +128,15 @@ def _make(folder: Path, plan: batch.Plan, max_rows: int) -> None:
     _morning(world, plan, end_us, simulated / "history")
     shelf = folder / "shelf"
     source = simulated / "history"
-    fit(FitOptions(history=source, bundles=shelf, fees=simulated / batch.FEES_FILE, max_rows=max_rows))
+    fit(
+        FitOptions(
+            history=source,
+            bundles=shelf,
+            fees=simulated / batch.FEES_FILE,
+            terms=simulated / batch.TERMS_FILE,
+            max_rows=max_rows,
+        )
+    )
     history = canonical.scan(source)
     now = world.calendar.start_us + end_us
     learnt = tail(history)

@@ -29,7 +29,7 @@ from trainer.simulate import tables
 from trainer.simulate.changes import Stretch
 from trainer.simulate.errors import SimulateError
 from trainer.simulate.facts import APPROVED, DAY_US
-from trainer.simulate.payments import generate
+from trainer.simulate.payments import ACQUIRER_FRAUD_BASIS_POINTS, generate
 from trainer.simulate.scenarios import stage
 from trainer.simulate.shop import run
 from trainer.simulate.world import MARGIN_SHARE, World
@@ -37,8 +37,9 @@ from trainer.simulate.world import MARGIN_SHARE, World
 CHUNK: Final = 131_072
 MOST_PAYMENTS: Final = 10**tables.NUMBER_DIGITS
 FEES_FILE: Final = "fees.toml"
+TERMS_FILE: Final = "terms.toml"
 PLAN_FILE: Final = "simulation.json"
-_OURS: Final = {"history", "truth", FEES_FILE, PLAN_FILE}
+_OURS: Final = {"history", "truth", FEES_FILE, TERMS_FILE, PLAN_FILE}
 STAGED: Final = 0.2
 """Share of a history, at its end, over which a scenario plays."""
 _QUIET_SECONDS: Final = 2.0
@@ -72,7 +73,7 @@ class Summary:
 
 
 def simulate(plan: Plan, folder: Path, *, workers: int = 1, force: bool = False) -> Summary:
-    """Write ``history/``, ``truth/``, ``fees.toml`` and ``simulation.json`` into `folder`.
+    """Write ``history/``, ``truth/``, ``fees.toml``, ``terms.toml`` and ``simulation.json`` into `folder`.
 
     Everything goes to a folder beside it first and is renamed at the end: a crash leaves no half-written history.
 
@@ -99,6 +100,7 @@ def simulate(plan: Plan, folder: Path, *, workers: int = 1, force: bool = False)
                 _progress(plan.payments * done // parts, plan.payments, said - began)
         world = world_of(plan)
         (building / FEES_FILE).write_text(fees_toml(world, plan.days * DAY_US))
+        (building / TERMS_FILE).write_text(terms_toml(world))
         (building / PLAN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
     return Summary(plan.payments, attempts, approved, time.monotonic() - began)
 
@@ -166,6 +168,14 @@ def fees_toml(world: World, at_us: int) -> str:
         lines += [f"\n[processors.{name}]", *_assignments(schedule)]
         for line in schedule.lines:
             lines += [f"\n[[processors.{name}.lines]]", *_assignments(line)]
+    return "\n".join(lines) + "\n"
+
+
+def terms_toml(world: World) -> str:
+    """Return what the shops have agreed, as ``trainer fit --terms`` reads it: their acquirers exempt by risk analysis."""
+    lines = ["# The fraud rate by which a merchant's acquirer may exempt payments (EU RTS 2018/389, annex)."]
+    for name in world.merchants.name:
+        lines += [f"\n[merchants.{json.dumps(name)}]", f"acquirer_fraud_basis_points = {ACQUIRER_FRAUD_BASIS_POINTS}"]
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,11 @@ from trainer.simulate.refusals import NIGHT, refusals, sigmoid
 if TYPE_CHECKING:
     from trainer.simulate.world import World
 
+ACQUIRER_FRAUD_BASIS_POINTS: Final = 1.0
+"""Fraud rate of every simulated acquirer, low enough to exempt up to `_EXEMPT`."""
+_EXEMPT: Final = np.array([44_000, 50_000, 0, 0, 0], dtype=np.int64)
+"""Minor units by currency up to which a payment may go without authentication by transaction risk analysis at that rate
+(EU RTS 2018/389, annex; its British counterpart). No amount is stated in the other currencies."""
 _REGULAR: Final = 0.5
 IP_ELSEWHERE: Final = (0.02, 0.45)
 """How often a payment comes from any country's address instead of its card's, without and with fraud."""
@@ -124,6 +129,9 @@ def generate(
     merchant_initiated = rng.random(count, dtype=np.float32) < shops.merchant_initiated[merchant]
     merchant_initiated &= ~is_fraud
     with_3ds = rng.random(count, dtype=np.float32) < shops.with_3ds[merchant]
+    # Where the law wants authentication and nothing exempts, these shops have it.
+    in_scope = facts.SCA_COUNTRY[country] & facts.SCA_COUNTRY[cards.country[card]]
+    with_3ds |= in_scope & (amount > _EXEMPT[facts.CURRENCY_OF[country]])
     with_3ds &= ~(merchant_initiated | is_attack)
     draw = rng.integers(0, 256, (4, count), dtype=np.uint8)
     token = cards.tokenised[card] & (draw[0] < 205) & ~is_fraud

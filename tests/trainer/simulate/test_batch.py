@@ -145,7 +145,13 @@ def test_it_refuses_to_overwrite_without_force(tmp_path: Path) -> None:
     assert batch.read_plan(tmp_path).payments == 100
     batch.simulate(plan(200), tmp_path, force=True)
     assert batch.read_plan(tmp_path).payments == 200
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fees.toml", "history", "simulation.json", "truth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "fees.toml",
+        "history",
+        "simulation.json",
+        "terms.toml",
+        "truth",
+    ]
 
 
 def test_force_never_removes_what_the_simulator_did_not_write(tmp_path: Path) -> None:
