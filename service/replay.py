@@ -24,7 +24,7 @@ from features.catalog import FINGERPRINT
 from service import answer, explain
 from service.answer import GIVEN_UP, Tail
 from service.errors import BundleRefused, JournalUnavailable, ServiceError
-from service.estimate import MODEL_OF, Estimates
+from service.estimate import Estimates
 from service.journal import find_in
 from service.models.bundle import Bundle, load
 from service.policy.errors import PolicyError
@@ -116,7 +116,7 @@ def _payment(event: AuthDecided | RoutingDecided, known: PolicyInputs, bundle: B
     choice = answer.choose(bundle, kind, request, inputs, recorded.degraded, given_up=given_up)
     why = None
     if known.moved:
-        groups, why = explain.of_payment(bundle, MODEL_OF[kind], request, inputs, rows, choice)
+        groups, why = explain.of_payment(bundle, kind, request, inputs, rows, choice)
         inputs = msgspec.structs.replace(inputs, moved=groups)
     return answer.decision(bundle, request, inputs, choice, why, _tail(recorded)), inputs
 
