@@ -182,11 +182,13 @@ def test_a_store_that_is_late_or_gone_costs_features_and_no_answer(
         await parts.decide.settle()
         (own_redis.pause if fault == "pause" else own_redis.kill)()
         answers = [await timed(ask) for _ in range(8)]
-        assert answers[0][0].degraded == (f"features:{what}", f"ledger:{what}")
+        assert answers[0][0].degraded[:2] == (f"features:{what}", f"ledger:{what}")
         for answer, _ in answers:
-            features, ledger = answer.degraded
+            features, ledger, *rest = answer.degraded
             assert features in {"features:store_timeout", "features:store_unavailable"}
             assert ledger in {"ledger:store_timeout", "ledger:store_unavailable"}
+            # Shared cores: what is left of the time may be short for the disk.
+            assert rest in ([], ["journal"])
             assert all(is_probability(one.approval_probability) for one in answer.ranking)
         # Shared cores: the median keeps to the budget, and no answer waits for what hangs.
         seconds = sorted(seconds for _, seconds in answers)
