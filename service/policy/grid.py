@@ -5,7 +5,6 @@ This module must not know rules, nor how an answer is worded.
 
 from collections.abc import Sequence
 from math import exp, inf
-from operator import mul, sub
 from typing import Final, NamedTuple
 
 from contracts.inputs import Variant
@@ -15,8 +14,8 @@ IMPATIENCE: Final = 0.001 / 86_400
 """Share of its value that a retry loses a second: one in a thousand a day, so that of near equals the sooner is made
 (the customer is waiting, and a forecast further off is worth less); no more, for nobody publishes what a day costs."""
 
-_FADED_SECONDS: Final = 40 * 3600
-"""After so long a hundredth is left of a standing, which changes no choice."""
+_FADED_SECONDS: Final = 86_400
+"""From here on, where a sixteenth is left of what recent outcomes say, standings are left out: models err by more."""
 
 
 class Column(NamedTuple):
@@ -73,100 +72,32 @@ def best_of(blocks: Sequence[Block], least: float) -> tuple[Retry | None, Retry 
     """
     best: Retry | None = None
     second: Retry | None = None
-    for block in blocks:
-        best, second = _look(block, least, best, second)
-    return best, second
-
-
-def _look(block: Block, least: float, best: Retry | None, second: Retry | None) -> tuple[Retry | None, Retry | None]:
-    """Look through one block for something better than what was found before."""
-    mode, reached, columns, rows = block
-    hurdle, told, dense = _shape(columns)
-    next_most = -inf if second is None else second.score
-    full = kept = [column.gain for column in columns], [column.failed for column in columns]
-    last_burnt = 0.0
-    for wait, burnt, likely in rows:
-        here = columns
-        if burnt != last_burnt:
-            kept = [gain + burnt for gain in full[0]], [failed + burnt for failed in full[1]]
-            last_burnt = burnt
-        gains, faileds = kept
-        if wait < hurdle:
-            here = _here(columns, wait)
-            if not here:
+    for mode, reached, columns, rows in blocks:
+        settled = _settled(columns)
+        cells = [column[:4] for column in columns]
+        for row in rows:
+            wait = row[0]
+            worth, p, place = _far(row, cells, least) if wait >= settled else _near(row, columns, least)
+            if place < 0:
                 continue
-            gains = [column.gain + burnt for column in here]
-            faileds = [column.failed + burnt for column in here]
-        chances: Sequence[float]
-        if told and wait < _FADED_SECONDS:
-            chances = _after(likely, here, wait)
-        elif dense and here is columns:
-            chances = likely
-        else:
-            chances = [likely[column.place] for column in here]
-        worth = reached * max(map(sub, map(mul, chances, gains), faileds))
-        score = worth * (1.0 - wait * IMPATIENCE) if worth > 0.0 else worth
-        # Most rows end here. A cell that is not likely enough can only make a row look better than it is, and what is no
-        # number is not below anything.
-        if score < next_most:
-            continue
-        one = _best_cell(mode, wait, reached, chances, gains, faileds, here, least)
-        if one is None:
-            continue
-        if best is None or one.score > best.score or (one.score == best.score and one.p > best.p):
-            best, second = one, best
-        elif second is None or one.score > second.score:
-            second = one
-        next_most = -inf if second is None else second.score
+            worth *= reached
+            score = worth * (1.0 - wait * IMPATIENCE) if worth > 0.0 else worth
+            if best is None or score > best[0] or (score == best[0] and p > best[1]):
+                best, second = Retry(score, p, worth, wait, place, mode), best
+            elif second is None or score > second[0]:
+                second = Retry(score, p, worth, wait, place, mode)
     return best, second
-
-
-def _shape(columns: Sequence[Column]) -> tuple[float, bool, bool]:
-    """Return from which wait on every candidate is there, whether any has a standing, and whether none is left out."""
-    hurdle: float = 0
-    told, dense = False, True
-    for number, column in enumerate(columns):
-        hurdle = max(hurdle, column.soonest)
-        if column.away:
-            hurdle = inf
-        told = told or column.shift != 0.0 or column.excess != 0.0
-        dense = dense and number == column.place
-    return hurdle, told, dense
-
-
-def _best_cell(
-    mode: Variant,
-    wait: int,
-    reached: float,
-    chances: Sequence[float],
-    gains: Sequence[float],
-    faileds: Sequence[float],
-    here: Sequence[Column],
-    least: float,
-) -> Retry | None:
-    """Return the best candidate of one row that is likely enough, the likelier of equals; None where there is none."""
-    found, most, place = -inf, -1.0, -1
-    for number, (p, gain, failed) in enumerate(zip(chances, gains, faileds, strict=False)):
-        if least <= p <= 1.0:
-            worth = p * gain - failed
-            if place < 0 or worth > found or (worth == found and p > most):
-                found, most, place = worth, p, number
-    if place < 0:
-        return None
-    worth = reached * found
-    score = worth * (1.0 - wait * IMPATIENCE) if worth > 0.0 else worth
-    return Retry(score, most, worth, wait, here[place].place, mode)
 
 
 def likeliest_of(blocks: Sequence[Block]) -> tuple[float, float]:
     """Return probability and value of the likeliest retry; a probability of -1 when none was scored."""
     most, value = -1.0, 0.0
     for _, reached, columns, rows in blocks:
-        for wait, burnt, likely in rows:
-            here = _here(columns, wait)
-            for p, column in zip(_after(likely, here, wait), here, strict=True):
-                if 0.0 <= p <= 1.0 and p > most:
-                    most, value = p, reached * (p * (column.gain + burnt) - column.failed - burnt)
+        for row in rows:
+            for column in columns:
+                worth, p, place = _near(row, (column,), 0.0)
+                if place >= 0 and p > most:
+                    most, value = p, reached * worth
     return most, value
 
 
@@ -175,26 +106,50 @@ def within(wait: int, spans: tuple[Span, ...]) -> bool:
     return any(begins <= wait < ends for begins, ends in spans)
 
 
-def _here(columns: Sequence[Column], wait: int) -> list[Column]:
-    return [column for column in columns if wait >= column.soonest and not (column.away and within(wait, column.away))]
+def _settled(columns: Sequence[Column]) -> float:
+    """Return the wait from which on every candidate is there, and no standing matters any more."""
+    settled: float = 0
+    for _, soonest, _, _, excess, shift, away in columns:
+        if away:
+            return inf
+        if excess or shift:
+            settled = max(settled, _FADED_SECONDS)
+        if soonest > settled:
+            settled = soonest
+    return settled
 
 
-def _after(likely: Sequence[float], here: Sequence[Column], wait: int) -> list[float]:
-    """Return probabilities after what is left of the standings."""
-    if wait >= _FADED_SECONDS:
-        return [likely[column.place] for column in here]
-    faults, shifts = fades(wait)
-    chances = []
-    for place, _, _, _, excess, shift, _ in here:
+def _far(row: Row, cells: Sequence[tuple[int, int, float, float]], least: float) -> tuple[float, float, int]:
+    """Return value, probability and place of the best candidate of a row that is likely enough; a place of -1: there is none.
+
+    `_near` without all that no longer matters: most rows are these.
+    """
+    _, burnt, likely = row
+    found, most, best = -inf, -1.0, -1
+    for place, _, gain, failed in cells:
         p = likely[place]
-        if not 0.0 <= p <= 1.0:
-            # No standing makes a probability of what is none.
-            p = -1.0
-        else:
-            if shift:
-                odds = exp(shift * shifts) * p
-                p = odds / (odds + 1.0 - p)
-            if excess:
-                p *= 1.0 - excess * faults
-        chances.append(p)
-    return chances
+        if least <= p <= 1.0:
+            worth = p * (gain + burnt) - failed
+            if worth > found or (worth == found and p > most):
+                found, most, best = worth, p, place
+    return found - burnt, most, best
+
+
+def _near(row: Row, columns: Sequence[Column], least: float) -> tuple[float, float, int]:
+    wait, burnt, likely = row
+    faults, shifts = fades(wait) if wait < _FADED_SECONDS else (0.0, 0.0)
+    found, most, best = -inf, -1.0, -1
+    for place, soonest, gain, failed, excess, shift, away in columns:
+        p = likely[place]
+        if wait < soonest or not 0.0 <= p <= 1.0 or (away and within(wait, away)):
+            continue
+        if shift:
+            odds = exp(shift * shifts) * p
+            p = odds / (odds + 1.0 - p)
+        if excess:
+            p *= 1.0 - excess * faults
+        if p >= least:
+            worth = p * (gain + burnt) - failed
+            if worth > found or (worth == found and p > most):
+                found, most, best = worth, p, place
+    return found - burnt, most, best

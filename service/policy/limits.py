@@ -78,8 +78,17 @@ class Period(msgspec.Struct, frozen=True, gc=False):
                 found, fewest = budget, left
         return found
 
+    def fewest(self, moments: Sequence[int]) -> list[int]:
+        """Return how many attempts the tightest limit leaves at each moment; nothing without a limit."""
+        fewest: list[int] = []
+        for budget in self.budgets:
+            times, window, spare = budget.times, budget.limit.window_us, budget.limit.most - len(budget.times)
+            lefts = [spare + bisect_right(times, at - window) for at in moments]
+            fewest = list(map(min, fewest, lefts)) if fewest else lefts
+        return fewest
+
     def room_at(self) -> int:
-        """Return the first moment of the period with room under every limit, microseconds; may lie past its end."""
+        """Return the first moment from the period's beginning on with room under every limit, microseconds."""
         return max([self.begins, *[budget.room_at() for budget in self.budgets]])
 
 

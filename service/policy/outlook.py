@@ -5,6 +5,7 @@ This module must not know what a retry earns.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from contracts.inputs import Standing
@@ -27,12 +28,19 @@ Span = tuple[int, int]
 
 
 class Outlook:
-    """What the processors of one bundle can do, and when they will not work."""
+    """What the processors of one bundle can do, and when they will not work.
 
-    __slots__ = ("_ables",)
+    Attributes
+    ----------
+    limited : frozenset of str
+        The processors against which something is known.
+    """
+
+    __slots__ = ("_ables", "limited")
 
     def __init__(self, ables: Mapping[str, Able]) -> None:
         self._ables = ables
+        self.limited = frozenset(ables)
 
     def able(
         self, processor: str, request: Payment, network: str, now: datetime, *, token: bool, three_ds: bool
@@ -59,8 +67,6 @@ class Outlook:
         now : int
             Moment of the question, microseconds.
         """
-        if processor not in self._ables and volume is None and (standing is None or standing.health == "up"):
-            return (), False
         spans: list[Span] = []
         scheduled = False
         able = self._ables.get(processor)
@@ -78,6 +84,7 @@ class Outlook:
         return tuple(spans), scheduled
 
 
+@lru_cache(maxsize=4096)
 def fades(wait: int) -> tuple[float, float]:
     """Return what is left after a wait of an excess of faults, and of a shift: 2^(-wait / half-life).
 

@@ -18,7 +18,7 @@ from service.ledger import Limit, attempt_id, used
 from service.policy.fees import Fees
 from service.policy.grid import Block, Column, Retry, Row, best_of, likeliest_of, within
 from service.policy.limits import Period, period_at
-from service.policy.outlook import Outlook
+from service.policy.outlook import Outlook, Span
 from service.policy.permit import Permit
 from service.policy.terms import Agreements
 
@@ -127,7 +127,7 @@ class Planner:
             self._block(request, permit, processors, waits, mode, probability[place * len(waits) :], now, standings)
             for place, mode in enumerate(modes)
         ]
-        if not any(block.columns for block in blocks):
+        if not [block for block in blocks if block.columns]:
             detail = f"none of {len(processors)} candidates may be used after this decline"
             return _without(permit, "stop", 0.0, 0.0, Reason(code="no_candidate", detail=detail))
         away = _away(processors, blocks[0].columns)
@@ -187,6 +187,7 @@ class Planner:
         token = bool(request.is_network_token) if mode.credential is None else mode.credential == "network_token"
         elsewhere = permit.earliest_seconds if permit.cascade else permit.same_processor_seconds
         at = micros(now)
+        limited = self._outlook.limited
         columns: list[Column] = []
         for place, processor in enumerate(processors):
             soonest = elsewhere
@@ -194,7 +195,8 @@ class Planner:
                 if not permit.same_processor:
                     continue
                 soonest = permit.same_processor_seconds
-            if not self._outlook.able(processor, request, network, now, token=token, three_ds=three_ds):
+            known = processor in limited
+            if known and not self._outlook.able(processor, request, network, now, token=token, three_ds=three_ds):
                 continue
             fixed, share, failing = tariff.of(processor)
             approved = fixed + amount * share
@@ -204,11 +206,15 @@ class Planner:
                 # What is missing of a promise is saved by an approval, as in `candidate.scale`.
                 missing = volume.commit_minor - standing.month_minor
                 approved -= volume.shortfall_share * max(0.0, min(amount, missing))
-            away, scheduled = self._outlook.away(processor, standing, volume, at)
-            excess, shift = (0.0, 0.0) if standing is None else (standing.excess, _bounded(standing.shift))
-            if scheduled:
-                # What fails in an outage that was announced says nothing of the time after it.
-                excess = 0.0
+            excess, shift = (0.0, 0.0) if standing is None else (standing.excess, standing.shift)
+            away: tuple[Span, ...] = ()
+            if known or volume is not None or (standing is not None and standing.health != "up"):
+                away, scheduled = self._outlook.away(processor, standing, volume, at)
+                if scheduled:
+                    # What fails in an outage that was announced says nothing of the time after it.
+                    excess = 0.0
+            if not -_MOST_SHIFT <= shift <= _MOST_SHIFT:
+                shift = max(-_MOST_SHIFT, min(shift, _MOST_SHIFT))
             failed = failing + self._fees.three_ds(processor) / reached if asks else float(failing)
             columns.append(Column(place, soonest, margin - approved + failing, failed, excess, shift, away))
         return columns
@@ -219,20 +225,18 @@ class Planner:
         """Keep the waits that are permitted: after those of rules, with room under every limit."""
         dear = self._parameters.quota_value_minor
         periods = permit.periods
-        period = periods[0]
-        changing = len(periods) > 1
         earliest = permit.earliest_seconds
         rows: list[Row] = []
-        for wait, likely in zip(waits, probability, strict=False):
-            if not earliest <= wait <= latest:
-                continue
-            moment = at + wait * SECOND
-            if changing:
-                # Under one set of rules the permit's earliest wait has seen to it that there is room.
-                period = period_at(periods, moment)
-                if period.room_at() > moment:
-                    continue
-            rows.append((wait, _burnt(period, moment, dear) if dear else 0.0, likely))
+        for place, period in enumerate(periods):
+            ends = periods[place + 1].begins if place + 1 < len(periods) else None
+            # Under one set of rules the permit's earliest wait has seen to it that there is room.
+            room = period.room_at() if len(periods) > 1 else 0
+            held: list[Row] = []
+            for wait, likely in zip(waits, probability, strict=False):
+                moment = at + wait * SECOND
+                if earliest <= wait <= latest and moment >= room and (ends is None or moment < ends):
+                    held.append((wait, 0.0, likely))
+            rows += _with_quota(held, period, at, dear) if dear and period.budgets else held
         return rows
 
     def _none(self, permit: Permit, p: float, value: float) -> RetryChoice:
@@ -257,6 +261,8 @@ class Planner:
 
 def _away(processors: tuple[str, ...], columns: Sequence[Column]) -> Reason | None:
     """Name the candidates that are out now, and until when."""
+    if not [column for column in columns if column.away]:
+        return None
     out = [
         f"{processors[column.place]} for {max(span[1] for span in column.away)} s"
         for column in columns
@@ -283,18 +289,14 @@ def _check(
         raise ValueError(msg)
 
 
-def _bounded(shift: float) -> float:
-    return max(-_MOST_SHIFT, min(shift, _MOST_SHIFT))
+def _with_quota(rows: list[Row], period: Period, at: int, dear: float) -> list[Row]:
+    """Put into rows what the attempt of a quota is worth that a failure uses up, minor units.
 
-
-def _burnt(period: Period, moment: int, dear: float) -> float:
-    """Return what the attempt of a quota is worth that a failure uses up, minor units.
-
-    With `dear` what the last attempt is worth and n how many are left, dear / n: one of the last is worth more than one of
-    the first.
+    With `dear` what the last attempt is worth and n how many are left then, dear / n: one of the last is worth more than
+    one of the first.
     """
-    tightest = period.tightest(moment)
-    return 0.0 if tightest is None else dear / tightest.left(moment)
+    fewest = period.fewest([at + row[0] * SECOND for row in rows])
+    return [(row[0], dear / left, row[2]) for row, left in zip(rows, fewest, strict=True)]
 
 
 def _told(processors: tuple[str, ...], best: Retry, second: Retry | None) -> Reason:

@@ -244,8 +244,8 @@ def test_what_recent_outcomes_say_fades_with_the_wait(declined, retry):
     odds = 0.4 / 0.6 * exp(1.0)
     assert answer.success_probability == pytest.approx(odds / (1.0 + odds))
     worse = retry(request, (0.4,), processors=("a",), standings=(Standing(shift=-1.0, excess=0.3),))
-    assert worse.wait_seconds == 172_800
-    assert worse.success_probability == pytest.approx(0.4, abs=0.003)
+    # After a day nothing of it is left that matters.
+    assert (worse.wait_seconds, worse.success_probability) == (86_400, 0.4)
     assert fades(0) == (1.0, 1.0)
     assert fades(6 * 3600) == pytest.approx((2.0**-6, 0.5))
 
@@ -303,7 +303,7 @@ def naive(blocks: list[Block], least: float) -> tuple[float, float] | None:
                 p = likely[place]
                 if not 0.0 <= p <= 1.0 or wait < soonest or any(low <= wait < high for low, high in away):
                     continue
-                if wait < 40 * 3600:
+                if wait < 86_400:
                     faults, shifts = fades(wait)
                     if 0.0 < p < 1.0:
                         odds = exp(shift * shifts) * p / (1.0 - p)
