@@ -145,7 +145,7 @@ def _near(row: Row, columns: Sequence[Column], least: float) -> tuple[float, flo
             continue
         if shift:
             odds = exp(shift * shifts) * p
-            p = odds / (odds + 1.0 - p)
+            p = odds / (odds + (1.0 - p))
         if excess:
             p *= 1.0 - excess * faults
         if p >= least:
