@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from contracts.bundle import Manifest
+from contracts.payment import Payment
 from features.catalog import FINGERPRINT
+from features.effects import Effects
+from features.hierarchy import Rates
 from service.policy.errors import PolicyError
 from service.policy.policy import Policy
 from service.policy.rules import Rules
@@ -37,19 +39,35 @@ class Ready(NamedTuple):
         Its trained models: rows of a model's own inputs, (n, inputs) float32, to probabilities, (n,) float32.
     policy
         Compiled from it.
+    rates
+        What is expected where no model can say; None: its priors.
+    effects
+        By model, what is added to its answers.
     """
 
     manifest: Manifest
     answers: dict[str, Answer]
     policy: Policy
+    rates: Rates | None
+    effects: dict[str, Effects]
 
     @property
     def version(self) -> str:
         """Its version."""
         return self.manifest.version
 
+    def knows(self, processor: str) -> bool:
+        """Tell whether the models have learnt of a processor."""
+        return self.rates is None or self.rates.knows(processor)
+
+    def expected(self, model: str, payment: Payment, processor: str) -> float:
+        """Return the approval expected where the model cannot say, as the service does (``service.estimate``)."""
+        if self.rates is not None:
+            return self.rates.of(payment, processor).probability
+        return self.prior(model, f"{processor}|{payment.card_network}", processor)
+
     def prior(self, model: str, *keys: str) -> float:
-        """Return the most specific prior there is, as the service takes it where a model cannot answer."""
+        """Return the most specific prior there is: the first of `keys` that is known, else the overall rate."""
         table = self.manifest.priors.get(model, {})
         for key in keys:
             if key in table:
@@ -102,7 +120,13 @@ def compiled(manifest: Manifest, graphs: dict[str, Answer]) -> Ready:
         When the policy refuses its parameters.
     """
     try:
-        return Ready(manifest, graphs, Policy.compile(manifest, Rules.load()))
-    except (PolicyError, ValueError, msgspec.ValidationError) as error:
+        return Ready(
+            manifest=manifest,
+            answers=graphs,
+            policy=Policy.compile(manifest, Rules.load()),
+            rates=None if manifest.hierarchy is None else Rates(manifest.hierarchy),
+            effects={name: Effects(entry.effects) for name, entry in manifest.models.items()},
+        )
+    except (PolicyError, ValueError) as error:
         msg = f"the policy of bundle {manifest.version} is not what was expected: {error}"
         raise BundleError(msg) from error

@@ -14,8 +14,9 @@ from contracts.bundle import ModelName
 from features.catalog import CATALOG
 from features.offline.plan import compute
 from trainer.evaluate.attempts import Attempts
-from trainer.evaluate.bundle import Matrix, Ready
+from trainer.evaluate.bundle import Answer, Matrix, Ready
 from trainer.evaluate.log import Flags, Floats
+from trainer.evaluate.service_policy import requests
 from trainer.fit import effects, what_if
 from trainer.fit.dataset import INPUTS, ORDER, Rows, approval_rows, label_delay, retry_rows, risk_rows, sample
 from trainer.fit.split import Split
@@ -74,16 +75,21 @@ def held_out(
 def each_processor(ready: Ready, asked: Attempts, history: pl.LazyFrame) -> Floats:
     """Return what the routing model says of every candidate of every attempt, shape (n, k); NaN where not offered.
 
-    A model that was not trained is answered by the bundle's priors, as in the service.
+    Where there is no model, and of a processor that none has seen, the bundle's hierarchy of rates answers, as in the service.
     """
-    found = np.full(asked.offered.shape, np.nan)
     answer = ready.answers.get("routing")
-    if answer is None:
-        networks = asked.frame["card_network"].to_list()
-        for place, name in enumerate(asked.processors):
-            told = np.array([ready.prior("routing", f"{name}|{network}", name) for network in networks])
-            found[:, place] = np.where(asked.offered[:, place], told, np.nan)
-        return found
+    found = np.full(asked.offered.shape, np.nan) if answer is None else _modelled(ready, answer, asked, history)
+    unknown = [place for place, name in enumerate(asked.processors) if answer is None or not ready.knows(name)]
+    if unknown:
+        for row, payment in enumerate(requests(asked)):
+            for place in unknown:
+                if asked.offered[row, place]:
+                    found[row, place] = ready.expected("routing", payment, asked.processors[place])
+    return found
+
+
+def _modelled(ready: Ready, answer: Answer, asked: Attempts, history: pl.LazyFrame) -> Floats:
+    found = np.full(asked.offered.shape, np.nan)
     inputs = _in_rows(*_inputs(asked.frame, "routing", history, ready))
     candidates, rows = what_if.each_processor(
         asked.frame, _of(_offered(asked)), _of(asked.frame, inputs), history, ready.manifest.encodings

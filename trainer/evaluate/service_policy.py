@@ -5,7 +5,8 @@ probabilities come from.
 """
 
 import math
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
@@ -39,11 +40,10 @@ def asked_of(ready: Ready, asked: Attempts, approval: Floats, risk: Floats) -> T
     chosen = np.zeros(asked.offered.shape)
     nothing = np.zeros(len(asked))
     place = {name: number for number, name in enumerate(asked.processors)}
-    present = [name for name in _FIELDS if name in asked.frame.columns]
     probabilities, risks = approval.tolist(), risk.tolist()
-    for row, fields in enumerate(asked.frame.select(present).iter_rows(named=True)):
+    for row, request in enumerate(requests(asked)):
+        assert request.occurred_at is not None
         known = [number for number, p in enumerate(probabilities[row]) if not math.isnan(p)]
-        request = request_of(fields)
         variants = ready.policy.variants(request, "routing")
         said = [probabilities[row][number] for number in known]
         choice = ready.policy.choose(
@@ -52,7 +52,7 @@ def asked_of(ready: Ready, asked: Attempts, approval: Floats, risk: Floats) -> T
             [said] * len(variants),
             risks[row],
             kind="routing",
-            now=fields["occurred_at"],
+            now=request.occurred_at,
             variants=variants,
         )
         if choice.processor is None:
@@ -63,7 +63,9 @@ def asked_of(ready: Ready, asked: Attempts, approval: Floats, risk: Floats) -> T
     return Target(f"bundle:{ready.version}", chosen, nothing=nothing if nothing.any() else None)
 
 
-def request_of(fields: dict[str, Any]) -> RoutingRequest:
-    """Return the routing question of one attempt of a history."""
-    known = {name: value for name, value in fields.items() if value is not None}
-    return RoutingRequest(**{**_ABSENT, **known})
+def requests(asked: Attempts) -> Iterator[RoutingRequest]:
+    """Yield the routing question of each attempt of a history."""
+    present = [name for name in _FIELDS if name in asked.frame.columns]
+    for fields in asked.frame.select(present).iter_rows(named=True):
+        known = {name: value for name, value in fields.items() if value is not None}
+        yield RoutingRequest(**{**_ABSENT, **known})
