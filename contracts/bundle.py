@@ -184,6 +184,8 @@ class PolicyParameters(Record, frozen=True, kw_only=True):
         Share of payments that try a processor which was down.
     challenge_abandonment, challenge_fraud_stopped
         Share of honest payers who do not come back from a challenge, and of fraud that does not pass it.
+    challenge_gain
+        What a challenge that nobody demands must promise at least, as a share of the margin.
     excess_attempt_minor
         What a network charges for an attempt beyond its limit.
     quota_value_minor
@@ -203,9 +205,10 @@ class PolicyParameters(Record, frozen=True, kw_only=True):
     low_value_minor: dict[str, int]
     retry: RetryParameters
     exploration_floor: float = 0.002
-    probe_share: float = 0.02
+    probe_share: float = 0.04
     challenge_abandonment: float = 0.07
     challenge_fraud_stopped: float = 0.8
+    challenge_gain: float = 0.03
     excess_attempt_minor: int = 50
     quota_value_minor: float = 0.0
 

@@ -92,13 +92,17 @@ class Chooser:
         duty = self._exemptions.of(request, book.sca, terms, tier == "LOW", ledger)
         challenge = kind == "auth" and not request.uses_3ds and request.initiator != "merchant"
         demanded = challenge and terms.challenge_from <= risk < min(terms.review_from, terms.decline_from)
+        must = demanded or duty.required
+        earned = self._earned(request.amount_minor, risk, terms)
+        # Risk is an estimate, and a payer who does not come back from a challenge is lost for certain.
+        pays = earned.passing * earned.secure - earned.bare >= self._parameters.challenge_gain * earned.secure
         ways = ways_of(
             request,
             variants,
-            challenge=challenge,
-            must=demanded or duty.required,
+            challenge=challenge and (must or pays),
+            must=must,
             exempt=duty.exemption is not None,
-            earned=self._earned(request.amount_minor, risk, terms),
+            earned=earned,
         )
         lineup = self._weigher.lineup(request, network, processors, approval, standings, terms, ways, now)
         action: Action = "approve"

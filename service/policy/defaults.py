@@ -57,6 +57,7 @@ def check(parameters: PolicyParameters) -> None:
         ("probe_share", parameters.probe_share, 0.0 <= parameters.probe_share <= 1.0, share),
         ("challenge_abandonment", lost := parameters.challenge_abandonment, 0.0 <= lost <= 1.0, share),
         ("challenge_fraud_stopped", stopped := parameters.challenge_fraud_stopped, 0.0 <= stopped <= 1.0, share),
+        ("challenge_gain", parameters.challenge_gain, parameters.challenge_gain >= 0.0, amount),
         ("margin_share", parameters.margin_share, parameters.margin_share >= 0.0, amount),
         ("chargeback_fee_minor", parameters.chargeback_fee_minor, parameters.chargeback_fee_minor >= 0, amount),
         ("tier_medium", parameters.tier_medium, parameters.tier_medium <= parameters.tier_high, "at most tier_high"),

@@ -161,7 +161,7 @@ def test_a_token_is_not_sent_where_tokens_are_not_known(choose, compiled):
 
 
 def test_a_way_without_an_estimate_is_left_out(choose):
-    choice = choose([[float("nan")], [0.8]], risk=0.001)
+    choice = choose([[float("nan")], [0.8]], risk=0.2)
     assert (choice.action, choice.ranking[0].modes) == ("challenge", ())
 
 
@@ -181,3 +181,9 @@ def test_a_processor_in_trouble_does_not_make_a_payment_hopeless(choose):
     choice = choose([[0.9], [0.9]], standings=(Standing(excess=0.99),))
     assert choice.action != "decline"
     assert choice.approval_probability < 0.02
+
+
+def test_a_challenge_that_promises_next_to_nothing_is_not_asked_for(choose) -> None:
+    # Worth a little more with an authentication than without: less than the least gain, for risk is an estimate.
+    small, large = choose([[0.9], [0.9]], risk=0.009), choose([[0.9], [0.9]], risk=0.2)
+    assert (small.action, large.action) == ("approve", "challenge")

@@ -109,7 +109,7 @@ def test_choices_come_as_often_as_their_propensities_say(ask, compiled):
     policy = compiled(exploration=0.3)
     trying = (Standing(doubt=0.2), Standing(doubt=0.1), Standing(doubt=0.3, health="half_open"))
     odds = odds_of(ask(policy=policy, standings=trying))
-    assert odds["c"] == pytest.approx(0.02)
+    assert odds["c"] == pytest.approx(0.04)
     assert 0.02 < odds["a"] < 0.3
     # Nothing but the id changes, and a choice follows its draw (below): this is a hundred thousand choices.
     ranked = [one.processor for one in ask(policy=policy, standings=trying).ranking]
@@ -163,7 +163,7 @@ def test_one_that_was_down_gets_its_probe_share_however_good_it_looks(ask):
 
 def test_a_probe_goes_out_even_when_degraded_for_nothing_else_would_end_the_trial(ask):
     trying = (Standing(), Standing(health="half_open"), Standing())
-    odds = odds_of(ask(standings=trying, degraded=("model:risk_failed",)))
+    odds = odds_of(ask(standings=trying, degraded=("model:risk_failed",), probe_share=0.02))
     assert odds == pytest.approx({"a": 0.0, "b": 0.02, "c": 0.98})
 
 
