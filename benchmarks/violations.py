@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from datetime import UTC, datetime
+from functools import lru_cache
+from multiprocessing import get_context
 from typing import Final
 
 import msgspec
@@ -23,7 +25,7 @@ from service.policy.policy import Policy
 from service.policy.rules import Rules
 from tests.service.policy.violations import Violation, check
 
-_CARDS_A_TASK: Final = 200
+_CARDS_A_TASK: Final = 50
 _NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -75,8 +77,13 @@ def judge(make: Callable[[int], World], first: int, cards: int) -> Judged:
     return Judged(decisions=decisions, attempts=attempts, answers=answers, violations=tuple(found))
 
 
+@lru_cache(maxsize=1)
+def _policy() -> Policy:
+    return eager_policy()
+
+
 def _task(first: int) -> Judged:
-    policy = eager_policy()
+    policy = _policy()
     mix = Mix()
     return judge(lambda seed: World(policy, mix, seed), first, _CARDS_A_TASK)
 
@@ -91,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     decisions = attempts = answers = tasks = 0
     broken: Counter[str] = Counter()
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
         running: list[Future[Judged]] = []
         seed = options.seed
         while decisions < options.decisions or running:

@@ -64,14 +64,18 @@ class Retry(NamedTuple):
     mode: Variant
 
 
+_Weighed = tuple[float, float, float, int, int, Variant]
+"""A `Retry` before it is known to be one that is looked at again."""
+
+
 def best_of(blocks: Sequence[Block], least: float) -> tuple[Retry | None, Retry | None]:
     """Return the best retry, and the best after another wait or sent in another way.
 
     With p as it is after the standing, each is worth ``reached * (p * gain - failed - (1 - p) * burnt)``. Only those with a
     p of `least` are looked at; ties go to the likelier, then the sooner, then the static order.
     """
-    best: Retry | None = None
-    second: Retry | None = None
+    best: _Weighed | None = None
+    second: _Weighed | None = None
     for mode, reached, columns, rows in blocks:
         settled = _settled(columns)
         cells = [column[:4] for column in columns]
@@ -83,10 +87,10 @@ def best_of(blocks: Sequence[Block], least: float) -> tuple[Retry | None, Retry 
             worth *= reached
             score = worth * (1.0 - wait * IMPATIENCE) if worth > 0.0 else worth
             if best is None or score > best[0] or (score == best[0] and p > best[1]):
-                best, second = Retry(score, p, worth, wait, place, mode), best
+                best, second = (score, p, worth, wait, place, mode), best
             elif second is None or score > second[0]:
-                second = Retry(score, p, worth, wait, place, mode)
-    return best, second
+                second = (score, p, worth, wait, place, mode)
+    return best and Retry(*best), second and Retry(*second)
 
 
 def likeliest_of(blocks: Sequence[Block]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from benchmarks.racing import Mix, World, weighted
-from benchmarks.violations import eager_policy, judge
+from benchmarks.violations import eager_policy, judge, main
 from service.policy.rules import FOLDER, Rules
 from tests.service.policy.violations import DAY, HOUR, MINUTE, SECOND, Answer, Attempt, check, meaning
 
@@ -144,6 +144,14 @@ def test_a_ledger_in_two_halves_is_found_out(mutated) -> None:
 
 def test_a_longer_horizon_is_found_out(mutated) -> None:
     assert "horizon" in mutated("", VISA, "horizon", horizon_seconds=90 * 86_400)
+
+
+def test_the_command_says_how_many_decisions_and_violations(capsys) -> None:
+    assert main(["--decisions", "1", "--processes", "1", "--seed", "7"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    said = dict(pair.split("=") for pair in line.split())
+    assert int(said["decisions"]) > 1000
+    assert said["violations"] == "0"
 
 
 FIRST = Attempt(1_750_000_000 * SECOND, "c", "m", "visa", "customer", "US", 100, "p", 1, "declined", "51")

@@ -364,3 +364,20 @@ def test_the_shipped_folder_is_the_default():
         "sca.toml",
         "visa.toml",
     }
+
+
+def test_the_page_about_rules_names_every_limit_and_every_reading_that_is_not_followed(rules):
+    page = (Path(__file__).parents[3] / "docs" / "rules.md").read_text()
+    known = [
+        rule for rule in rules.of(Rule) if not rule.enabled or (isinstance(rule, LimitRule) and not rule.effective_to)
+    ]
+    tables = {rule.id if isinstance(rule, LimitRule) else ".".join(rule.id.split(".")[:2]) for rule in known}
+    assert sorted(table for table in tables if f"`{table}`" not in page) == []
+
+
+def test_the_example_on_the_page_about_rules_is_a_file_that_loads(override):
+    page = (Path(__file__).parents[3] / "docs" / "rules.md").read_text()
+    own = override(page.split("```toml\n")[1].split("```")[0])
+    assert visa_limits(own, date(2026, 1, 1)) == [8]
+    switched = {rule.id: rule.enabled for rule in own.of(Rule)}
+    assert (switched["mastercard.no_advice"], switched["visa.category_1.15"]) == (True, False)
