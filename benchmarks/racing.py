@@ -269,7 +269,10 @@ class World:
         self._later(now + self._think(), "_commit", now, place, sent, request, self._ledgers.get(self._key(sent.order)))
 
     def _commit(self, now: int, asked: int, place: int, sent: _Sent, request: RetryRequest, seen: bytes | None) -> None:
-        """Decide and claim the answer; a question that was answered within the day has that answer already."""
+        """Decide and claim the answer; a question that was answered within the day has that answer already.
+
+        Whoever is told of a plan that there is leaves it to whoever made it.
+        """
         question = (request.payment_id, request.attempt)
         before = self._answered.get(question)
         if before is not None and now - before[0] < ANSWER_US:
@@ -294,7 +297,7 @@ class World:
             return
         self._answered[question] = (now, request)
         self.answers.append(Answer(asked, self.attempts[place], choice.verdict, choice.should_retry))
-        if choice.reservation is not None:
+        if choice.reservation is not None and not [why for why in choice.reasons if why.code == "retry_planned"]:
             three_ds, number = choice.authentication == "three_ds", choice.credential == "card_number"
             due = max(now, choice.reservation[0]) + self._lateness()
             self._later(due, "_send", _Sent(sent.order, sent.number + 1, three_ds, number))

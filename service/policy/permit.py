@@ -115,6 +115,8 @@ class Judge:
         quota = terms.bind(counted, at)
         if ledger:
             terms.know(request, declined, following, ledger, at)
+            if terms.planned is not None:
+                latest = terms.planned
         terms.hold(latest)
         terms.fit(counted, at, latest, self._furthest)
         sends = terms.verdict in _SENDS
@@ -141,7 +143,18 @@ class Judge:
 class _Terms:
     """What the reading of a decline and its treatment come to for one payment, tightened step by step."""
 
-    __slots__ = ("authentication", "cascade", "credential", "earliest", "reasons", "rules", "same", "verdict", "within")
+    __slots__ = (
+        "authentication",
+        "cascade",
+        "credential",
+        "earliest",
+        "planned",
+        "reasons",
+        "rules",
+        "same",
+        "verdict",
+        "within",
+    )
 
     def __init__(self, request: RetryRequest, reading: Reading, treatment: Treatment, since: int) -> None:
         decline = request.decline
@@ -158,6 +171,7 @@ class _Terms:
         self.authentication: Authentication = "three_ds" if request.uses_3ds else "none"
         self.credential: Credential | None = None
         self.within = treatment.within_seconds
+        self.planned: int | None = None
         ruled = max(0, reading.wait_seconds - since)
         self.same = max(ruled, treatment.wait_seconds - since)
         self.cascade = treatment.cascade if reading.cascade is None else reading.cascade
@@ -205,10 +219,11 @@ class _Terms:
             if self.verdict not in _SENDS:
                 return None
             if entry.at > at:
-                detail = (
-                    f"attempt {number} is planned already, in {(entry.at - at) // SECOND} s, by whoever asked before"
-                )
-                return self._settle("stop", "retry_planned", detail)
+                # Whoever asks gets the plan that there is: a second one would be a second attempt.
+                self.planned = self.earliest = self.same = -((at - entry.at) // SECOND)
+                detail = f"attempt {number} is planned already, in {self.planned} s: the plan stands"
+                self.reasons.append(Reason(code="retry_planned", detail=detail))
+                return None
             detail = f"attempt {number} was due {(at - entry.at) // SECOND} s ago and nobody has said what became of it"
             return self._settle("verify_first", "retry_unresolved", detail)
         return None

@@ -145,13 +145,25 @@ def test_doubt_about_an_outcome_is_verified_even_when_the_quota_is_used_up(decli
         (Entry(AT - HOUR, FOLLOWING, 10_000, APPROVED), "verify_first", "approved_already"),
         (Entry(AT - HOUR, FOLLOWING, 10_000, FAILED), "stop", "superseded"),
         (Entry(AT - HOUR, FOLLOWING, 10_000, RESERVED), "verify_first", "retry_unresolved"),
-        (Entry(AT + HOUR, FOLLOWING, 10_000, RESERVED), "stop", "retry_planned"),
     ],
 )
 def test_what_the_ledger_knows_of_this_payment_comes_first(declined, compiled, entry, verdict, code):
     permit = compiled().permit(declined("51"), NOW, (entry,))
     assert (permit.verdict, codes(permit)[0]) == (verdict, code)
     assert not permit.cascade
+
+
+def test_a_plan_that_there_is_stands_and_is_reserved_where_it_was(declined, compiled):
+    policy = compiled()
+    request = declined("51", initiator="merchant", at=NOW - timedelta(days=2))
+    planned = Entry(AT + 30 * HOUR, FOLLOWING, 10_000, RESERVED)
+    ledger = (*[other(number, number * HOUR) for number in range(18, 0, -1)], planned)
+    permit = policy.permit(request, NOW, ledger)
+    assert policy.waits(permit) == (108_000,)
+    choice = policy.plan(request, permit, ("a", "b"), (108_000,), [[0.4, 0.5]], NOW)
+    assert (choice.verdict, choice.processor, choice.reservation[0]) == ("retry_later", "b", planned.at)
+    assert "retry_planned" in codes(choice)
+    assert reserve(pack(ledger), planned, choice.reservation[1]) == pack(ledger)
 
 
 def test_a_planned_retry_does_not_change_what_a_decline_forbids(declined, compiled):
