@@ -1,0 +1,131 @@
+"""What moves an estimate: one group of features at a time as a typical payment has it."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contracts.bundle import Manifest
+from contracts.decision import Reason
+from contracts.event import DecisionMade
+from features.assemble import WIDTH
+from features.catalog import GROUPS, POSITION
+from features.effects import shifted
+from service import answer as answers
+from service.estimate import in_every_way
+from service.explain import reason_of
+from tests.parts import Parts, Tell, act, activate, add_bundle, auth, retry, routing, soon, with_model
+
+
+async def event_of(parts: Parts, question: Any, seconds: float = 5.0) -> DecisionMade:
+    kind = type(question).__name__.removesuffix("Request").lower()
+    answer = await getattr(parts.decide, kind)(question, deadline=soon(seconds))
+    # With little time the answer does not wait for the disk.
+    until = soon()
+    while (event := await parts.journal.find(answer.decision_id)) is None:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.01)
+    return event
+
+
+def moved_by(event: DecisionMade) -> list[Reason]:
+    return [reason for reason in event.answer.reasons if reason.code == "moved_by"]
+
+
+@pytest.mark.parametrize("question", [auth(fraud_score=0.9), routing(uses_3ds=True)], ids=["auth", "routing"])
+def test_each_group_is_replaced_alone_and_the_largest_moves_are_told(question: Any, tell: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        event = await event_of(parts, question)
+        inputs, vectors, bundle = event.inputs, event.vectors, parts.bundle
+        assert inputs is not None
+        assert vectors is not None
+        model = "approval" if isinstance(question, type(auth())) else "routing"
+        entry = bundle.manifest.models[model]
+        place = inputs.processors.index(str(event.answer.processor))
+        way = answers.way(question, inputs.variants, event.answer)  # type: ignore[arg-type]
+        rows = np.frombuffer(vectors.rows, dtype="<f4").reshape(-1, WIDTH)
+        row = in_every_way(rows[place : place + 1], question, inputs.variants[way : way + 1])[0]
+        (offset,) = bundle.effects[model].offsets(question, (inputs.processors[place],))
+        estimate = inputs.approval[way][place]
+        assert set(inputs.moved) == {
+            group for group, specs in GROUPS.items() if any(spec.name in entry.inputs for spec in specs)
+        }
+        for group, p in inputs.moved.items():
+            other = row.copy()
+            for spec in GROUPS[group]:
+                if spec.name in entry.inputs:
+                    other[POSITION[spec.name]] = entry.typical[entry.inputs.index(spec.name)]
+            (alone,) = bundle.scorer.probability(model, other.reshape(1, -1))
+            # In one run with the others the last bit may be another.
+            assert p == pytest.approx(shifted(alone, offset), abs=1e-6)
+        (reason,) = moved_by(event)
+        assert event.answer.reasons[-1] == reason
+        assert len(event.answer.reasons) <= 5
+        largest = sorted(inputs.moved, key=lambda group: -abs(estimate - inputs.moved[group]))[:3]
+        assert reason.detail.startswith(
+            f"estimate {estimate:.4f}: {largest[0]} {estimate - inputs.moved[largest[0]]:+.4f}"
+        )
+        for group in largest:
+            assert f"{group} {estimate - inputs.moved[group]:+.4f}" in reason.detail
+
+    tell(story)
+
+
+def test_a_planned_retry_is_explained_and_one_that_is_not_planned_is_not(tell: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        planned = await event_of(parts, retry("atlas", "51"))
+        assert planned.inputs is not None
+        entry = parts.bundle.manifest.models["retry"]
+        assert set(planned.inputs.moved) == {
+            group for group, specs in GROUPS.items() if any(spec.name in entry.inputs for spec in specs)
+        }
+        place = answers.wait(planned.inputs, planned.answer)  # type: ignore[arg-type]
+        assert place is not None
+        column = planned.inputs.processors.index(str(planned.answer.processor))
+        # A small history teaches little of retries: where no group moves anything there is nothing to tell.
+        reason = reason_of(planned.inputs.success[place][column], planned.inputs.moved)
+        assert moved_by(planned) == ([] if reason is None else [reason])
+        stopped = await event_of(parts, retry("atlas", "04", payment_id="pay_2"))
+        assert moved_by(stopped) == []
+
+    tell(story)
+
+
+def test_there_is_no_explanation_where_it_would_explain_nothing(tell_memory: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        unknown = await event_of(parts, auth(processors=("nobody",)))
+        late = await event_of(parts, auth(payment_id="pay_2"), seconds=0.004)
+        old = await event_of(parts, auth(payment_id="pay_3", occurred_at="1990-01-01T00:00:00Z"))
+        assert old.answer.degraded == ("clock:occurred_long_ago",)
+        for event in (unknown, late, old):
+            assert moved_by(event) == []
+            assert event.inputs is not None
+            assert event.inputs.moved == {}
+
+        def run(_names: Any, _inputs: Any) -> Any:
+            raise RuntimeError("a kernel failed")
+
+        parts.bundle.scorer._models["approval"]._run = run
+        failed = await event_of(parts, auth(payment_id="pay_4"))
+        assert failed.answer.degraded == ("model:approval_failed",)
+        assert moved_by(failed) == []
+
+    tell_memory(story)
+
+
+def test_a_bundle_without_a_typical_payment_explains_nothing(bundle_shelf: Path, tmp_path: Path) -> None:
+    def change(manifest: Manifest) -> Manifest:
+        return with_model(with_model(manifest, "approval", typical=()), "retry", typical=())
+
+    add_bundle(tmp_path / "shelf", bundle_shelf, "old", change)
+    activate(tmp_path / "shelf", "old")
+
+    async def story(parts: Parts) -> None:
+        assert moved_by(await event_of(parts, auth())) == []
+        assert moved_by(await event_of(parts, retry("atlas", "51"))) == []
+        assert moved_by(await event_of(parts, routing())) != []
+
+    asyncio.run(act(story, tmp_path / "shelf", tmp_path))
