@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +50,17 @@ class Client:
         answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read())
 
+    def raw(self, path: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """Ask and return the answer's own bytes."""
+        named = {"content-type": "application/json", **(headers or {})}
+        self.connection.request("POST", path, json.dumps(body), named)
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
+    def text(self, path: str) -> str:
+        self.connection.request("GET", path)
+        return self.connection.getresponse().read().decode()
+
     def get(self, path: str) -> tuple[int, Any]:
         return self.ask("GET", path)
 
@@ -78,7 +91,9 @@ class Gateway(threading.Thread):
         try:
             with self.client:
                 while not self.stopping.is_set():
-                    self.answers.append(self.client.auth(f"{self.mark}_{len(self.answers)}"))
+                    name = f"{self.mark}_{len(self.answers)}"
+                    # A card each: networks limit the attempts of one.
+                    self.answers.append(self.client.auth(name, card_token=name))
         except BaseException as error:  # noqa: BLE001  (told to the test)
             self.error = error
 
@@ -224,6 +239,65 @@ def test_an_outcome_changes_what_the_next_question_sees_and_a_restart_keeps_it(
         assert client.auth("pay_3") == third
 
 
+def test_a_question_has_one_answer_of_two_processes_and_another_one_is_refused(
+    settings: dict[str, str], tmp_path: Path
+) -> None:
+    other = {**settings, "POINTSMAN_JOURNAL": str(tmp_path / "other journal")}
+    retry = {**PAYMENT, "decline": {"processor": "atlas", "response_code": "51"}}
+    with (
+        running(settings, log=tmp_path / "log") as (url, _),
+        running(other, log=tmp_path / "other log") as (other_url, _),
+        Client(url) as one,
+        Client(other_url) as two,
+    ):
+        for kind, body in (("auth", PAYMENT), ("routing", PAYMENT), ("retry", retry)):
+            path = f"/api/decisioning/{kind}"
+            first = one.raw(path, body)
+            assert first[0] == 200
+            # Word for word, in whatever order the members come, and with however little time.
+            assert two.raw(path, dict(reversed(body.items()))) == first
+            assert one.raw(path, body, {"x-pointsman-budget-ms": "0.001"}) == first
+            status, problem = two.ask("POST", path, {**body, "amount_minor": 1, "channel": "web"})
+            assert (status, problem["code"], problem["path"]) == (409, "already_asked", "$.payment_id")
+            assert "they differ in amount_minor, channel" in problem["detail"]
+            _, problem = one.ask("POST", path, {**body, "amount_minor": 1, "channel": "web"})
+            assert "they differ in amount_minor, channel" in problem["detail"]
+        metrics = one.text("/metrics")
+        assert 'pointsman_requests_total{route="/api/decisioning/auth",status="409"} 1.0' in metrics
+
+
+def test_a_timeout_that_was_an_approval_is_revised(settings: dict[str, str], tmp_path: Path) -> None:
+    with running(settings, log=tmp_path / "log") as (url, _), Client(url) as client:
+        first = client.auth("pay_1")
+        assert client.settle("pay_1", status="timeout")["results"] == ["applied"]
+        assert client.settle("pay_1", status="approved")["results"] == ["revised"]
+        assert client.settle("pay_1", status="timeout")["results"] == ["repeated"]
+        seen = features(client, client.auth("pay_2")["decision_id"])
+        assert (seen["card_attempts_24h"], seen["card_approved_per_results_24h"]) == (1.0, 1.0)
+        assert seen["merchant_approved_per_results_24h"] == 1.0
+        _, trail = client.get(f"/api/decisions/{first['decision_id']}")
+        assert [outcome["result"] for outcome in trail["outcomes"]] == ["applied", "revised", "repeated"]
+
+
+def test_what_an_audit_says_of_a_decision_is_enough_to_make_it_again(settings: dict[str, str], tmp_path: Path) -> None:
+    with running(settings, log=tmp_path / "log") as (url, _), Client(url) as client:
+        for number in range(5):
+            client.auth(f"before {number}")
+            client.settle(f"before {number}", status="declined", response_code="51", latency_ms=400)
+        answer = client.auth("pay_1")
+        _, trail = client.get(f"/api/decisions/{answer['decision_id']}")
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps(trail))
+    command = [sys.executable, "-m", "service", "replay", str(record), "--shelf", settings["POINTSMAN_BUNDLES"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "same\n"), done.stderr
+    trail["decision"]["answer"]["risk_score"] = 0.125
+    record.write_text(json.dumps(trail))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("risk_score: on record 0.125, made again ")
+
+
 def post_in_halves(url: str, body: bytes, between: Callable[[], None]) -> bytes:
     """Send a question of which the second half comes after `between`; return all that is answered."""
     parts = urlsplit(url)
@@ -273,4 +347,4 @@ def test_told_to_stop_the_service_answers_what_it_has_begun_and_loses_no_answer(
     with running(settings, log=tmp_path / "log") as (url, _), Client(url) as client:
         assert client.settle("begun")["results"] == ["applied"]
         seen = features(client, client.auth("after")["decision_id"])
-        assert seen["card_attempts_24h"] == len(kept)
+        assert seen["merchant_attempts_24h"] == len(kept)

@@ -37,6 +37,7 @@ def test_every_setting_can_be_set() -> None:
             "POINTSMAN_JOURNAL_SYNC": "async",
             "POINTSMAN_STORE_TIMEOUT_MS": "4",
             "POINTSMAN_EVENT_TTL_DAYS": "30",
+            "POINTSMAN_ANSWER_HOURS": "48",
         }
     )
     assert chosen == Settings(
@@ -54,6 +55,7 @@ def test_every_setting_can_be_set() -> None:
         journal_sync="async",
         store_timeout_ms=4.0,
         event_ttl_days=30,
+        answer_hours=48,
     )
 
 
@@ -104,6 +106,8 @@ def test_an_unknown_variable_names_the_nearest_known_one(unknown: str, nearest: 
         ("EVENT_TTL_DAYS", "0", "an integer from 1 to 400"),
         ("EVENT_TTL_DAYS", "401", "an integer from 1 to 400"),
         ("EVENT_TTL_DAYS", "1.5", "an integer from 1 to 400"),
+        ("ANSWER_HOURS", "0", "an integer from 1 to 168"),
+        ("ANSWER_HOURS", "169", "an integer from 1 to 168"),
         ("BODY_LIMIT", "10", "an integer from 1024"),
     ],
 )

@@ -56,6 +56,32 @@ def test_of_two_decisions_with_one_id_the_latest_is_found(journal: Any, loop: An
     loop.run_until_complete(scenario())
 
 
+@pytest.mark.parametrize("order", [("first", "repeat", "repeat"), ("repeat", "first"), ("repeat", "first", "repeat")])
+def test_an_answer_given_again_does_not_hide_how_it_was_found(
+    order: tuple[str, ...], journal: Any, loop: Any, auth_decided: Any
+) -> None:
+    async def scenario() -> None:
+        first = auth_decided("pay_1")
+        repeat = msgspec.structs.replace(first, repeat=True)
+        for which in order:
+            await journal.append(first if which == "first" else repeat)
+        assert await journal.find(first.answer.decision_id) == first
+        assert await journal.find_attempt("pay_1", 1) == first
+        assert [event.repeat for _, event in journal.events()] == [which == "repeat" for which in order]
+
+    loop.run_until_complete(scenario())
+
+
+def test_where_there_is_nothing_but_a_repeat_it_is_found(journal: Any, loop: Any, auth_decided: Any) -> None:
+    async def scenario() -> None:
+        repeat = msgspec.structs.replace(auth_decided("pay_1"), repeat=True)
+        await journal.append(repeat)
+        assert await journal.find(repeat.answer.decision_id) == repeat
+        assert await journal.find_attempt("pay_1", 1) == repeat
+
+    loop.run_until_complete(scenario())
+
+
 def test_outcomes_are_found_by_attempt_in_order(
     journal: Any, loop: Any, auth_decided: Any, outcome_settled: Any
 ) -> None:

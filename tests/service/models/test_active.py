@@ -91,6 +91,10 @@ def ragged_golden(manifest: Manifest) -> Manifest:
     return with_model(manifest, "risk", golden_rows=(first[1:], *others))
 
 
+def short_typical(manifest: Manifest) -> Manifest:
+    return with_model(manifest, "risk", typical=manifest.models["risk"].typical[1:])
+
+
 def late_input(manifest: Manifest) -> Manifest:
     wait = "wait_seconds" if "wait_seconds" in POSITION else manifest.features[-1]
     return with_model(manifest, "approval", inputs=(*manifest.models["approval"].inputs[:-1], wait))
@@ -168,6 +172,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no checksum": (model("risk", sha256=None), "risk.onnx was altered: expected sha256 None"),
     "golden rows that do not match": (change(off_golden), "the risk model is 1.00e-03 off on its golden rows"),
     "golden answers too few": (change(fewer_golden), "expected golden rows of the risk model and as many answers"),
+    "a typical row too short": (change(short_typical), "inputs, a typical row of it"),
     "golden rows too short": (change(ragged_golden), "the risk model cannot be opened"),
     "no golden rows": (model("risk", golden_rows=(), golden_expected=()), "expected golden rows of the risk model"),
     "a policy that cannot be": (change(impossible_policy), "exploration"),
