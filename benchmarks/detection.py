@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks import drift, gateway
-from benchmarks.incidents import Alarms, Course, Outage, Rate, constant, course, daily, false_alarms
+from benchmarks.incidents import Alarms, Course, Outage, Rate, constant, course, daily, false_alarms, threshold_alarms
 from contracts.outcome import Status
 from service.policy.blame import judge
 from service.policy.rules import Rules
@@ -115,6 +115,12 @@ def alarms(arguments: argparse.Namespace) -> None:
     print("after a fault, three in ten chances of another at once")
     for usual in USUAL:
         show("1/s", 1.0, usual, constant, 0.3)
+    print("for comparison: a threshold on the share of faults in each minute, alarms a day")
+    for share in (0.05, 0.1, 0.2):
+        told = [
+            f"{threshold_alarms(rate, usual, share, arguments.seed):.1f}" for rate, usual in product((20.0, 1.0), USUAL)
+        ]
+        print(f"above {share:.0%}: at 20/s {', '.join(told[:3])}; at 1/s {', '.join(told[3:])}")
 
 
 def bursts(_: argparse.Namespace) -> None:
@@ -206,14 +212,14 @@ def adaptation(arguments: argparse.Namespace) -> None:
         ("half an hour of refusals, -1.0", drift.bursting),
     ):
         for named, rate, hours in (("1/s", 1.0, 4.0), ("6 a minute", 0.1, 20.0)):
-            show_drift(f"{what:<34} {named:>12}", drift.World(how, rate, hours), arguments)
+            _show_drift(f"{what:<34} {named:>12}", drift.World(how, rate, hours), arguments)
     for known in (True, False):
         what = f"0.7 off, {'known' if known else 'unknown'} to the model"
         world = drift.World(lambda *_: 0.7, 1.0 / 60.0, 6.0, known=known)
-        show_drift(f"{what:<34} {'1 a minute':>12}", world, arguments)
+        _show_drift(f"{what:<34} {'1 a minute':>12}", world, arguments)
 
 
-def show_drift(head: str, world: drift.World, arguments: argparse.Namespace) -> None:
+def _show_drift(head: str, world: drift.World, arguments: argparse.Namespace) -> None:
     """Print a line about a drift, over a tenth as many runs as outages have."""
     runs = [drift.played(world, arguments.seed + number) for number in range(max(arguments.repeats // 10, 1))]
     model, corrected = (sum(errors) / len(runs) for errors in list(zip(*runs, strict=True))[:2])

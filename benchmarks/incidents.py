@@ -14,10 +14,10 @@ import numpy as np
 
 from features.clock import SECOND
 from service.policy.health import (
+    FEWEST,
     LEAST_PATIENCE,
     MOST,
     SCREEN_EXCESS,
-    SCREEN_FAULTS,
     SCREEN_SHARE,
     SPANS,
     STRENGTH,
@@ -223,6 +223,14 @@ def false_alarms(
     return Alarms(lanes * seconds / 86_400.0, alarms, stops)
 
 
+def threshold_alarms(rate: float, usual: float, share: float, seed: int, days: int = 100) -> float:
+    """Return how often a day the share of faults in a minute rises above a threshold, at a processor that is well."""
+    draw = np.random.default_rng(seed)
+    results = draw.poisson(60.0 * rate, days * 1440)
+    above = draw.binomial(results, usual) > share * results
+    return float((above[1:] & ~above[:-1]).sum() / days)
+
+
 def _usual(results: np.ndarray, faults: np.ndarray) -> float:
     usual = (faults[3] - faults[2] + STRENGTH * USUAL) / (results[3] - results[2] + STRENGTH)
     return float(min(usual, MOST))
@@ -232,7 +240,5 @@ def _suspicious(results: np.ndarray, faults: np.ndarray) -> np.ndarray:
     """Say which lanes the service would look at more closely: its own screen, for all lanes at once."""
     usual = np.minimum((faults[3] - faults[2] + STRENGTH * USUAL) / (results[3] - results[2] + STRENGTH), MOST)
     share = SCREEN_SHARE[0] + SCREEN_SHARE[1] * usual
-    screened: np.ndarray = (faults[2] > SCREEN_FAULTS) & (
-        (faults[:3] - share * results[:3]).max(axis=0) > SCREEN_EXCESS
-    )
+    screened: np.ndarray = (faults[2] >= FEWEST) & ((faults[:3] - share * results[:3]).max(axis=0) > SCREEN_EXCESS)
     return screened

@@ -23,8 +23,9 @@ MOST: Final = 0.12
 """Bounds of what passes for usual: an outage that lasts does not become the usual."""
 EXCESSES: Final = (0.1, 0.25, 0.5, 0.95)
 """Excess shares that are tested for, besides the least that is worth knowing (`_alternatives`)."""
-DECISIVE: Final = 9.0
-"""Log likelihood ratio from which faults are no chance."""
+DECISIVE: Final = 10.0
+FEWEST: Final = 5.0
+"""Log likelihood ratio from which faults are no chance, and how many there must be: faults like company."""
 REFUTED: Final = -3.0
 """Log likelihood ratio from which down an outage is over, or elsewhere."""
 DOWN_FROM: Final = 0.35
@@ -45,11 +46,10 @@ STEADY: Final = 6.0
 """Answers as usual that are put beside the recent ones."""
 SLOW: Final = log(1.5)
 """Logarithm of how many times slower than usual answers must be to be called slow: less is chance where they are few."""
-SCREEN_FAULTS: Final = 1.4
 SCREEN_SHARE: Final = (0.0085, 1.3)
-SCREEN_EXCESS: Final = 0.97
-"""What no trouble can be below, whatever the usual share u: so many faults on the slowest of the three fast scales, and on one of
-them so many more than (0.0085 + 1.3 * u) of its results. It spares the logarithms nearly always (`service.policy.standings`)."""
+SCREEN_EXCESS: Final = 1.09
+"""No trouble without so many faults beyond (0.0085 + 1.3 * u) of the results on one of the three fast scales, whatever the usual
+share u, and `FEWEST` on the slowest: it spares the logarithms nearly always (`service.policy.standings`)."""
 
 SPANS: Final = tuple(half_life / SECOND / log(2.0) for half_life in SCALES)
 """Seconds of a steady stream that a scale's sum holds."""
@@ -122,7 +122,9 @@ def trouble(level: Level, usual: float) -> Trouble | None:
     faults = [max(faulty, 0.0) for faulty in level[1:6:2]]
     results = [max(all_of_them, faulty) for all_of_them, faulty in zip(level[0:6:2], faults, strict=True)]
     tests = _alternatives(usual)
-    decisive = next((k for k in range(3) if _evidence(results[k], faults[k], tests) >= DECISIVE), None)
+    decisive = next(
+        (k for k in range(3) if faults[k] >= FEWEST and _evidence(results[k], faults[k], tests) >= DECISIVE), None
+    )
     if decisive is None:
         return None
     traffic = max(results[1] / SPANS[1], results[2] / SPANS[2], level.n3 / SPANS[3], 1e-9)
@@ -209,6 +211,7 @@ def _alternatives(usual: float) -> list[tuple[float, float]]:
 
 
 def _evidence(results: float, faults: float, tests: Sequence[tuple[float, float]]) -> float:
+    """Return the log likelihood ratio of the likeliest alternative."""
     passed = results - faults
     return max([faults * fault + passed * other for fault, other in tests])
 

@@ -12,9 +12,9 @@ from contracts.inputs import Standing
 from features.clock import SECOND
 from service.policy.adaptation import PRIOR, PRIOR_FAST, bounded, step
 from service.policy.health import (
+    FEWEST,
     MOST,
     SCREEN_EXCESS,
-    SCREEN_FAULTS,
     SCREEN_SHARE,
     STRENGTH,
     USUAL,
@@ -104,7 +104,7 @@ def _standing(blobs: Sequence[bytes | None], place: int, at: int, month: int, pr
         usual = (f3 - f2 + STRENGTH * usual) / (n3 - n2 + STRENGTH)
         if usual > MOST:
             usual = MOST
-        if f2 > SCREEN_FAULTS or wrong is not None:
+        if f2 >= FEWEST or wrong is not None:
             share = _BASE + _SLOPE * usual
             if (
                 wrong is not None
