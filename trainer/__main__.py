@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "backfill": ("trainer.backfill.command", "write the state as of now from history into a store"),
     "consistency": ("trainer.consistency.command", "recompute logged vectors from the journal, and compare"),
     "evaluate": ("trainer.evaluate.command", "judge a bundle's calibration, and policies by what was logged"),
+    "whatif": ("trainer.whatif.command", "ask another policy what a journal was asked, and judge it by the outcomes"),
     "features": ("trainer.features.command", "compute the feature catalog over a history, or describe it"),
 }
 

@@ -47,13 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip", type=positive, metavar="W", help="largest weight (default: root of the rows, at least 50)"
     )
+    parser.add_argument("--reward", choices=("approval", "margin"), default="approval", help="default: %(default)s")
     add_money(parser)
     add_output(parser)
 
 
 def add_money(parser: argparse.ArgumentParser) -> None:
     """Add what says how a margin is counted."""
-    parser.add_argument("--reward", choices=("approval", "margin"), default="approval", help="default: %(default)s")
     parser.add_argument("--fees", type=Path, help="TOML file with what each processor charges (default: the bundle's)")
     parser.add_argument("--margin-share", type=share, metavar="SHARE", help="of an amount (default: the bundle's)")
     parser.add_argument("--currency", type=currency, help="to report a margin in (default: the commonest)")
