@@ -33,17 +33,17 @@ class Billing(NamedTuple):
 
 
 PROGRAMME: Final[dict[str, Billing]] = {
-    "calm": Billing(DAY_S, 2_400, DAY_S, 700),
-    "drift": Billing(2 * DAY_S, 3_000, 2 * DAY_S, 700),
+    "calm": Billing(DAY_S, 2_000, DAY_S, 500),
+    "drift": Billing(2 * DAY_S, 2_500, 2 * DAY_S, 500),
     # 20 payments a second.
-    "processor_outage": Billing(4 * MINUTE_S, 4_800, 2 * MINUTE_S, 2_400),
-    "brown_out": Billing(HOUR_S, 2_400, HOUR_S, 800),
-    "issuer_outage": Billing(6 * HOUR_S, 2_400, 6 * HOUR_S, 700),
-    "fraud_attack": Billing(3 * HOUR_S, 2_400, 3 * HOUR_S, 700),
-    "payday": Billing(3 * DAY_S, 2_400, 3 * DAY_S, 700),
-    "new_processor": Billing(DAY_S, 2_400, DAY_S, 1_000),
-    "new_bin": Billing(DAY_S, 2_400, DAY_S, 700),
-    "price_change": Billing(DAY_S, 2_400, DAY_S, 700),
+    "processor_outage": Billing(4 * MINUTE_S, 4_800, 90, 1_800),
+    "brown_out": Billing(HOUR_S, 2_400, HOUR_S // 2, 600),
+    "issuer_outage": Billing(6 * HOUR_S, 2_000, 6 * HOUR_S, 500),
+    "fraud_attack": Billing(3 * HOUR_S, 2_000, 3 * HOUR_S, 500),
+    "payday": Billing(3 * DAY_S, 2_000, 3 * DAY_S, 500),
+    "new_processor": Billing(DAY_S, 2_000, DAY_S, 800),
+    "new_bin": Billing(DAY_S, 2_000, DAY_S, 500),
+    "price_change": Billing(DAY_S, 2_000, DAY_S, 500),
 }
 
 if list(PROGRAMME) != list(SCENARIOS):
