@@ -23,6 +23,11 @@ PRIOR: Final = (40.0, 60.0, 60.0)
 """Precision of the prior by level for what lasts for hours: a standard deviation of 0.16 log-odds, then 0.13."""
 PRIOR_FAST: Final = (100.0, 150.0, 150.0)
 """And for what has come up in the last minutes: 0.10, then 0.08."""
+RESTLESS: Final = 8.0
+"""The same where a processor answers `RESTLESS_FROM` times slower than usual or faults are in excess: 0.35. Something is another
+than it was, so what it was says less. A processor that loses a part hides half of it in ordinary declines, which are nobody's
+fault to read, and is slow about it."""
+RESTLESS_FROM: Final = 2.0
 
 
 def step(

@@ -10,7 +10,7 @@ from typing import Final
 
 from contracts.inputs import Standing
 from features.clock import SECOND
-from service.policy.adaptation import PRIOR, PRIOR_FAST, bounded, step
+from service.policy.adaptation import PRIOR, PRIOR_FAST, RESTLESS, RESTLESS_FROM, bounded, step
 from service.policy.health import (
     FEWEST,
     MOST,
@@ -133,6 +133,8 @@ def _standing(blobs: Sequence[bytes | None], place: int, at: int, month: int, pr
             v3 = 0.0
         if v2 < 0.0:
             v2 = 0.0
+        if slower > RESTLESS_FROM or wrong is not None:
+            kappa_fast = RESTLESS
         slow, total = step(slow, total, residual, v3, residual_fast, v2, kappa, kappa_fast)
         variance += 1.0 / (v3 + kappa)
     if wrong is None:

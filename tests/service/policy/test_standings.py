@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contracts.inputs import Standing
 from features.clock import HOUR, MINUTE, SECOND
-from service.policy.adaptation import PRIOR, PRIOR_FAST, bounded, step
+from service.policy.adaptation import PRIOR, PRIOR_FAST, RESTLESS, RESTLESS_FROM, bounded, step
 from service.policy.health import USUAL, Level, Trouble, narrowed, slowdown, trouble, usual_of
 from service.policy.standings import standings_of
 from service.standing import FORM, LEVELS, MEASURES, SCALES, Note, Sums, add, month_of, read, view
@@ -53,7 +53,8 @@ def long_way(blobs: list[bytes | None], at: int, kappa: float) -> Standing:
             minor = now.month_minor
         approved, expected, spread = (measured(now, name) for name in ("approved", "expected", "spread"))
         left = [(1.0 - usual) * one - other for one, other in zip(approved, expected, strict=True)]
-        slow, total = step(slow, total, left[3], spread[3], left[2], spread[2], prior, PRIOR_FAST[depth])
+        fast = RESTLESS if slower > RESTLESS_FROM or wrong is not None else PRIOR_FAST[depth]
+        slow, total = step(slow, total, left[3], spread[3], left[2], spread[2], prior, fast)
         variance += 1.0 / (spread[3] + prior)
     state, excess = ("up", 0.0) if wrong is None else (wrong.state, wrong.excess)
     return Standing(state, excess, slower, bounded(total), sqrt(variance), minor)
