@@ -72,8 +72,8 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
     outside: int = 0
 
 
-class Judge:
-    """Reads declines under the rules of the day."""
+class Permits:
+    """Says what declines permit under the rules of the day."""
 
     __slots__ = ("_furthest", "_horizon", "_rules")
 
@@ -219,8 +219,9 @@ class _Terms:
             if self.verdict not in _SENDS:
                 return None
             if entry.at > at:
-                # Whoever asks gets the plan that there is: a second one would be a second attempt.
-                self.planned = self.earliest = self.same = -((at - entry.at) // SECOND)
+                # Whoever asks gets the plan that there is: a second one would be a second attempt. No rule is cut short.
+                self.planned = self.earliest = max(self.earliest, -((at - entry.at) // SECOND))
+                self.same = max(self.same, self.planned)
                 detail = f"attempt {number} is planned already, in {self.planned} s: the plan stands"
                 self.reasons.append(Reason(code="retry_planned", detail=detail))
                 return None

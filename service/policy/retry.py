@@ -13,7 +13,7 @@ from service.ledger import Entry
 from service.policy.constraints import Able
 from service.policy.fees import Fees
 from service.policy.outlook import Outlook
-from service.policy.permit import Judge, Permit
+from service.policy.permit import Permit, Permits
 from service.policy.plan import Planner, RetryChoice
 from service.policy.rules import Rules
 from service.policy.terms import Agreements
@@ -24,17 +24,17 @@ __all__ = ["Permit", "Retrier", "RetryChoice"]
 class Retrier:
     """Answers what follows a decline, for one bundle."""
 
-    __slots__ = ("_judge", "_planner")
+    __slots__ = ("_permits", "_planner")
 
     def __init__(
         self, parameters: PolicyParameters, fees: Fees, rules: Rules, agreements: Agreements, ables: Mapping[str, Able]
     ) -> None:
-        self._judge = Judge(rules, parameters.retry.horizon_seconds, parameters.retry.waits_seconds)
+        self._permits = Permits(rules, parameters.retry.horizon_seconds, parameters.retry.waits_seconds)
         self._planner = Planner(parameters, fees, agreements, Outlook(ables), rules.network)
 
     def permit(self, request: RetryRequest, now: datetime, ledger: Sequence[Entry] = ()) -> Permit:
         """Say what the rules permit after a decline; `Policy.permit` says how."""
-        return self._judge.permit(request, now, ledger)
+        return self._permits.permit(request, now, ledger)
 
     def waits(self, permit: Permit) -> tuple[int, ...]:
         """Return the waits worth scoring under a permit, rising; none if nothing may be sent."""
@@ -60,5 +60,5 @@ class Retrier:
         """Choose the permitted retry of the highest expected value; `Policy.plan` says how."""
         if ledger and tuple(ledger) != permit.ledger:
             # Another system was faster: what it took is gone, and so may be the room that the permit saw.
-            permit = self._judge.permit(request, now, ledger)
+            permit = self._permits.permit(request, now, ledger)
         return self._planner.plan(request, permit, processors, waits, probability, now, standings, modes)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.payment import Decline, PreviousAttempt, RetryRequest
@@ -166,6 +166,12 @@ def test_a_plan_that_there_is_stands_and_is_reserved_where_it_was(declined, comp
     assert reserve(pack(ledger), planned, choice.reservation[1]) == pack(ledger)
 
 
+def test_a_plan_that_is_sooner_than_an_advised_wait_is_put_off(declined, compiled):
+    planned = Entry(AT + HOUR, FOLLOWING, 10_000, RESERVED)
+    permit = compiled().permit(declined("51", "25", card_network="mastercard", initiator="merchant"), NOW, (planned,))
+    assert (permit.verdict, permit.earliest_seconds, permit.latest_seconds) == (None, 86_400, 86_400)
+
+
 def test_a_planned_retry_does_not_change_what_a_decline_forbids(declined, compiled):
     planned = Entry(AT + HOUR, FOLLOWING, 10_000, RESERVED)
     assert codes(compiled().permit(declined("41"), NOW, (planned,)))[0] == "class_never"
@@ -253,6 +259,7 @@ entries_of = st.lists(
 )
 
 
+@settings(max_examples=200, deadline=None)
 @given(network=st.sampled_from(["visa", "mastercard"]), country=st.sampled_from(["US", "BR"]), known=entries_of,
        wait=st.integers(0, 40 * 86_400))  # fmt: skip
 def test_what_is_left_is_never_more_than_the_ledger_says_and_room_comes_when_it_is_said_to(
