@@ -62,11 +62,17 @@ _DECISION: Final[dict[str, Any]] = {
     ],
     "three_ds": "none",
     "exemption": None,
-    "reasons": [{"code": "best_value", "detail": "brook is worth 22.3 minor units more than adler"}],
+    "reasons": [
+        {"code": "risk_tier", "detail": "risk 0.04: LOW (MEDIUM from 0.3, HIGH from 0.7)"},
+        {"code": "best_expected_value", "detail": "brook: 1012.4 minor units at approval 0.93"},
+        {"code": "moved_by", "detail": "estimate 0.9300: card +0.0450, bin -0.0120 against a typical payment"},
+    ],
     "degraded": [],
     "bundle_version": "2026-11-20.1",
     "policy_version": "7",
     "latency_us": 240,
+    "liability": "merchant",
+    "credential": None,
 }
 
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
@@ -109,11 +115,16 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "expected_value_minor": 322.0,
         "rules": [{"id": "visa-category-2", "source": "Visa Core Rules 2026-04-18, table 7-2"}],
         "quota": {"used": 1, "limit": 20, "window_seconds": 2_592_000},
-        "reasons": [{"code": "funds_later", "detail": "0.31 after 72 h against 0.04 now"}],
+        "reasons": [
+            {"code": "class_later", "detail": "visa code 51: later, blame customer (visa.category_2.51)"},
+            {"code": "best_expected_value", "detail": "adler in 259200 s: 322.0 minor units at success 0.31"},
+        ],
         "degraded": [],
         "bundle_version": "2026-11-20.1",
         "policy_version": "7",
         "latency_us": 310,
+        "authentication": "none",
+        "credential": None,
     },
     "Problem": {
         "type": "urn:pointsman:problem:missing_field",

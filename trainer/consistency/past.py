@@ -24,10 +24,10 @@ from features.catalog import FINGERPRINT
 from features.clock import SECOND, micros
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
-"""As in ``service.decide``: what is said to happen later than that happens now."""
+"""As in ``service.question``: what is said to happen later than that happens now."""
 
 FORGOTTEN_US: Final = 5 * 60 * SECOND
-"""As in ``service.decide``: so long after it was counted, an attempt that is asked about again does not see itself."""
+"""As in ``service.propose``: so long after it was counted, an attempt that is asked about again does not see itself."""
 
 ALL: Final = 1 << 32
 
@@ -134,7 +134,8 @@ def past_of(events: Iterable[JournalEvent], share: int = ALL) -> Past:
     for event in events:
         if isinstance(event, OutcomeSettled):
             reader.outcome(event)
-        else:
+        elif not event.repeat:
+            # An answer that was given again counted nothing.
             reader.decision(event)
     return reader.past
 

@@ -15,7 +15,7 @@ from contracts.event import AuthDecided, JournalEvent, OutcomeSettled
 from contracts.outcome import Outcome
 from features.assemble import WIDTH
 from features.clock import micros
-from service import decide
+from service import propose, question
 from tests.parts import Parts, activate, add_bundle, auth, eager, serving, soon
 from tests.trainer.backfill.streams import dense, frame
 from tests.trainer.consistency.story import PROCESSORS, Shop, tell
@@ -119,11 +119,15 @@ def test_what_was_backfilled_before_the_journal_is_taken_from_the_history(shelf:
     assert any(feature.extra for feature in alone.features)
 
 
+UNLIMITED: dict[str, Any] = {"processors": PROCESSORS, "card_network": "orbit"}
+"""Of a network without limits, as many attempts of one card are sent as a test makes."""
+
+
 def test_questions_of_one_moment_do_not_count_as_wrong(shelf: Path) -> None:
     async def scene(parts: Parts) -> None:
         shop = Shop(parts, 4)
         for number in range(30):
-            payment = auth(payment_id=f"p{number}", processors=PROCESSORS, **shop.when())
+            payment = auth(payment_id=f"p{number}", **UNLIMITED, **shop.when())
             await parts.decide.auth(payment, deadline=soon())
             shop.move_on(600.0 if number % 3 == 2 else 0.0)
 
@@ -138,7 +142,7 @@ def test_questions_of_one_moment_do_not_count_as_wrong(shelf: Path) -> None:
 def test_questions_asked_at_once_do_not_count_as_wrong(shelf: Path, redis_url: str) -> None:
     async def scene(parts: Parts) -> None:
         for block in range(10):
-            ask = [auth(payment_id=f"p{block}_{number}", processors=PROCESSORS) for number in range(20)]
+            ask = [auth(payment_id=f"p{block}_{number}", **UNLIMITED) for number in range(20)]
             await asyncio.gather(*(parts.decide.auth(one, deadline=soon()) for one in ask))
 
     report = consistency(play(shelf, scene, redis_url), bundle=shelf)
@@ -151,12 +155,12 @@ async def reported_late(parts: Parts) -> None:
     """A decline is known to the gateway at once, and here only after another question about the card."""
     shop = Shop(parts, 5)
     for number in range(20):
-        first = auth(payment_id=f"a{number}", processors=PROCESSORS, **shop.when())
+        first = auth(payment_id=f"a{number}", **UNLIMITED, **shop.when())
         answer = await parts.decide.auth(first, deadline=soon())
         shop.move_on(1.0)
         declined_at = shop.now
         shop.move_on(60.0)
-        await parts.decide.auth(auth(payment_id=f"b{number}", processors=PROCESSORS, **shop.when()), deadline=soon())
+        await parts.decide.auth(auth(payment_id=f"b{number}", **UNLIMITED, **shop.when()), deadline=soon())
         outcome = {"payment_id": f"a{number}", "status": "declined", "processor": answer.processor or "northpay"}
         await asyncio.sleep(0.02)
         await parts.learn.report([msgspec.convert({**outcome, "occurred_at": declined_at}, Outcome)])
@@ -314,8 +318,8 @@ def test_an_empty_journal_has_nothing_to_compare(shelf: Path, capsys: pytest.Cap
 
 
 def test_clocks_are_held_to_what_the_service_holds_them_to() -> None:
-    assert past.CLOCK_SKEW == decide.CLOCK_SKEW
-    assert past.FORGOTTEN_US == decide.FORGOTTEN_US
+    assert past.CLOCK_SKEW == question.CLOCK_SKEW
+    assert past.FORGOTTEN_US == propose.FORGOTTEN_US
     now = datetime(2026, 3, 1, tzinfo=UTC)
     for told in (None, now - timedelta(days=400), now, now + timedelta(minutes=5), now + timedelta(minutes=6)):
-        assert past.moment_of(told, now) == micros(decide.moment_of(told, now, []))
+        assert past.moment_of(told, now) == micros(question.moment_of(told, now, []))
