@@ -5,14 +5,17 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 
 from benchmarks.processes import running
 from contracts.bundle import Manifest
+from contracts.payment import AuthRequest
 from features.catalog import CATALOG
 from features.clock import micros
+from features.effects import Effects, shifted
 from features.offline.plan import compute
 from tests.end_to_end.shared import MAPPINGS, data
 from trainer import history as canonical
@@ -68,6 +71,7 @@ def test_held_out_attempts_get_the_offline_probability_over_http(psp: Path, tmp_
     rows = vectors.select(pl.col(f"f:{spec.name}") for spec in specs).to_numpy().astype(np.float32)
     graph = (psp / "bundles" / made.version / "approval.onnx").read_bytes()
     expected = run(graph, np.ascontiguousarray(rows))
+    effects = Effects(made.models["approval"].effects)
     # Attempts of one second at one shop have no order: online sees those answered before, offline none of them.
     same_moment = Counter(asked["occurred_at"])
 
@@ -101,8 +105,12 @@ def test_held_out_attempts_get_the_offline_probability_over_http(psp: Path, tmp_
             # The payments are of 2019; a busy machine's disk may be late, which changes no probability.
             assert set(answer["degraded"]) - {"journal"} == {"clock:occurred_long_ago"}
             if same_moment[row["occurred_at"]] == 1:
-                difference = abs(answer["ranking"][0]["approval_probability"] - float(expected[number]))
-                assert difference <= 1e-5, (number, row, answer, float(expected[number]))
+                # What the policy was told, before what recent outcomes say of the processor.
+                audit = client.get(f"/api/decisions/{answer['decision_id']}").json()
+                told = audit["decision"]["inputs"]["approval"][0][0]
+                (offset,) = effects.offsets(msgspec.convert(ask, AuthRequest), (row["processor"],))
+                offline = shifted(float(expected[number]), offset)
+                assert abs(told - offline) <= 1e-5, (number, row, answer, offline)
                 compared += 1
             report = {
                 "payment_id": row["payment_id"],
