@@ -144,7 +144,7 @@ def estimate(
     )
     if target.chosen is None:
         return msgspec.structs.replace(made, conclusive=True, reading=OWN)
-    return conclude(made, weights.full, doubts)
+    return conclude(made, weights.full, weights.expected, doubts)
 
 
 _LOGGED, _WEIGHT, _WORTH, _EXPECTED, _NOTHING, _DIRECT, _RESIDUAL, _COUNT = range(8)

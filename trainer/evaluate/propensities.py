@@ -38,7 +38,9 @@ def doubts(log: Log) -> list[str]:
         inverse = np.where(log.taken[offered] == place, 1.0 / log.propensity[offered], 0.0)
         if count == 0:
             continue
-        mean, error = float(inverse.mean()), float(inverse.std()) / count**0.5
+        # Where an action is all but certain no other may have been seen yet: the spread that the odds themselves say counts too.
+        variance = max(float(inverse.var()), float((inverse * (inverse - 1.0)).mean()))
+        mean, error = float(inverse.mean()), (variance / count) ** 0.5
         if mean - 1.0 > ERRORS * error + 1e-9:
             found.append(
                 f"one over the propensities of {name} averages {mean:.2f} where right ones give 1 at the most: they are too low"

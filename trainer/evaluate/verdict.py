@@ -29,20 +29,20 @@ _VERBS: Final = {"approval": "approved", "margin": "earned", "click": "been clic
 OWN: Final = "what was done, and so known"
 
 
-def conclude(estimate: Estimate, weights: Floats, doubts: Sequence[str] = ()) -> Estimate:
+def conclude(estimate: Estimate, weights: Floats, expected: Floats, doubts: Sequence[str] = ()) -> Estimate:
     """Return the estimate of another policy with its `conclusive` and `reading`.
 
     Parameters
     ----------
     estimate
         What was found.
-    weights
-        Weights before clipping, shape (n,).
+    weights, expected
+        Weights before clipping, and what right propensities would make of each on average, shape (n,).
     doubts
         Why the propensities cannot be right.
     """
     reasons = [*_ignorance(estimate), *doubts]
-    doubt = _unbalanced(estimate, weights)
+    doubt = _unbalanced(estimate, weights, expected)
     if doubt is not None:
         reasons.append(doubt)
     reading = f"no conclusion: {'; '.join(reasons)}" if reasons else _difference(estimate)
@@ -66,9 +66,14 @@ def _ignorance(estimate: Estimate) -> list[str]:
     return reasons
 
 
-def _unbalanced(estimate: Estimate, weights: Floats) -> str | None:
-    """Return why the propensities cannot be right: what the weights add up to is known beforehand."""
-    error = float(weights.std()) / len(weights) ** 0.5
+def _unbalanced(estimate: Estimate, weights: Floats, expected: Floats) -> str | None:
+    """Return why the propensities cannot be right: what the weights add up to is known beforehand.
+
+    Where one action is all but certain the others may not have been seen yet, and the weights seen are all alike: what the odds
+    themselves say of their spread counts too.
+    """
+    variance = max(float((weights - expected).var()), float((weights * (weights - expected)).mean()))
+    error = (variance / len(weights)) ** 0.5
     # Weights that are all alike have no error, but numbers have.
     if abs(estimate.mean_weight - estimate.expected_weight) <= ERRORS * error + 1e-9:
         return None

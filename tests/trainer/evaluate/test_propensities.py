@@ -7,7 +7,7 @@ import pytest
 
 from tests.trainer.evaluate.bandits import APPROVAL, LOGGING, WANTED, Shop, truth
 from trainer.evaluate.direct import expected, folds
-from trainer.evaluate.log import Log
+from trainer.evaluate.log import Log, Target
 from trainer.evaluate.off_policy import estimate
 from trainer.evaluate.propensities import STRENGTH, doubts, estimated
 
@@ -37,6 +37,28 @@ def test_an_action_that_was_offered_less_often_than_thought_is_not_doubted() -> 
     )
     every = np.ones((5_000, 3), dtype=bool)
     assert doubts(Log(("a", "b", "c"), taken, odds, shop.approved.astype(float), np.arange(5_000), every)) == []
+
+
+def test_a_router_that_hardly_explores_is_not_doubted_before_it_was_seen_to() -> None:
+    """Of 200 questions with odds of 994 in 1000 all may have been answered alike: their weights are all a little over one."""
+    odds = np.array([[0.994, 0.003, 0.003]] * 4)
+    quiet = Log(
+        ("a", "b", "c"),
+        np.zeros(200, dtype=np.int64),
+        np.full(200, 0.994),
+        np.ones(200),
+        np.arange(200),
+        np.ones((200, 3), dtype=bool),
+    )
+    assert doubts(quiet) == []
+    found = estimate(quiet, Target("always the first", np.tile([1.0, 0.0, 0.0], (200, 1))), reward="approval")
+    assert found.conclusive, found.reading
+    alarms = 0
+    for seed in range(20):
+        shop = Shop.open(2_000, seed, odds)
+        log = shop.log(propensity=odds[shop.segment, shop.taken])
+        alarms += bool(doubts(log))
+    assert alarms == 0
 
 
 @pytest.mark.parametrize("value", [0.0, -0.2, 1.5, float("nan")])
