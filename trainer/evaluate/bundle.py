@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from contracts.bundle import Manifest
 from contracts.payment import Payment
-from features.catalog import FINGERPRINT
+from features.catalog import FINGERPRINT, POSITION
 from features.effects import Effects
 from features.hierarchy import Rates
 from service.policy.errors import PolicyError
@@ -43,6 +43,8 @@ class Ready(NamedTuple):
         What is expected where no model can say; None: its priors.
     effects
         By model, what is added to its answers.
+    columns
+        By model, where its inputs stand in the catalog's vector.
     """
 
     manifest: Manifest
@@ -50,6 +52,7 @@ class Ready(NamedTuple):
     policy: Policy
     rates: Rates | None
     effects: dict[str, Effects]
+    columns: dict[str, npt.NDArray[np.intp]]
 
     @property
     def version(self) -> str:
@@ -126,6 +129,10 @@ def compiled(manifest: Manifest, graphs: dict[str, Answer]) -> Ready:
             policy=Policy.compile(manifest, Rules.load()),
             rates=None if manifest.hierarchy is None else Rates(manifest.hierarchy),
             effects={name: Effects(entry.effects) for name, entry in manifest.models.items()},
+            columns={
+                name: np.array([POSITION[each] for each in manifest.models[name].inputs], dtype=np.intp)
+                for name in graphs
+            },
         )
     except (PolicyError, ValueError) as error:
         msg = f"the policy of bundle {manifest.version} is not what was expected: {error}"

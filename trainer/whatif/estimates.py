@@ -7,10 +7,7 @@ For another bundle those are computed again. This module must not know what is c
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from contracts.inputs import Variant
-from features.catalog import POSITION
 from features.effects import shifted
 from service.estimate import MODEL_OF, in_every_way
 from trainer.consistency.frames import questions
@@ -51,38 +48,29 @@ def from_vectors(ready: Ready, decided: Sequence[Decided]) -> list[Said | None]:
     known = [place for place, each in enumerate(decided) if each.rows is not None]
     for start in range(0, len(known), TOGETHER):
         places = known[start : start + TOGETHER]
-        for place, said in zip(places, _together(ready, [decided[place] for place in places]), strict=True):
-            found[place] = said
+        asked = [decided[place] for place in places]
+        for place, each, rows in zip(places, asked, _relearnt(ready, asked), strict=True):
+            found[place] = _said(ready, each, rows)
     return found
 
 
-def _together(ready: Ready, decided: Sequence[Decided]) -> list[Said]:
-    rows = _relearnt(ready, decided)
-    variants = [ready.policy.variants(each.request, each.kind) for each in decided]
-    ways = [in_every_way(mine, each.request, some) for mine, each, some in zip(rows, decided, variants, strict=True)]
-    models = [MODEL_OF[each.kind] for each in decided]
-    answered = {
-        model: _answers(ready, model, [way for way, own in zip(ways, models, strict=True) if own == model])
-        for model in set(models)
-    }
-    risks = _answers(ready, "risk", [mine[:1] for mine in rows])
-    taken = dict.fromkeys(answered, 0)
-    found = []
-    for place, (each, model) in enumerate(zip(decided, models, strict=True)):
-        start, flat = taken[model], answered[model]
-        taken[model] += len(ways[place])
-        own = None if flat is None else flat[start : taken[model]]
-        risk = ready.prior("risk") if risks is None else risks[place]
-        found.append(Said(variants[place], _approval(ready, model, each, len(variants[place]), own), risk))
-    return found
+def _said(ready: Ready, decided: Decided, rows: Matrix) -> Said:
+    """Ask about one question alone: rows asked about together may come to other last bits, and turn equals round."""
+    request, names = decided.request, decided.processors
+    variants = ready.policy.variants(request, decided.kind)
+    risk = _answers(ready, "risk", rows[:1])
+    return Said(
+        variants,
+        _approval(ready, decided, len(variants), in_every_way(rows, request, variants))
+        if names
+        else ((),) * len(variants),
+        ready.prior("risk") if risk is None else risk[0],
+    )
 
 
-def _approval(
-    ready: Ready, model: str, decided: Decided, ways: int, flat: list[float] | None
-) -> tuple[tuple[float, ...], ...]:
-    names, request = decided.processors, decided.request
-    if not names:
-        return ((),) * ways
+def _approval(ready: Ready, decided: Decided, ways: int, rows: Matrix) -> tuple[tuple[float, ...], ...]:
+    names, request, model = decided.processors, decided.request, MODEL_OF[decided.kind]
+    flat = _answers(ready, model, rows)
     if flat is None:
         return (tuple([ready.expected(model, request, name) for name in names]),) * ways
     effects = ready.effects[model]
@@ -96,13 +84,12 @@ def _approval(
     return tuple([tuple(flat[start : start + width]) for start in range(0, len(flat), width)])
 
 
-def _answers(ready: Ready, model: str, rows: Sequence[Matrix]) -> list[float] | None:
-    """Return a model's answers to rows of the catalog, one after the other; None when the bundle has no such model."""
+def _answers(ready: Ready, model: str, rows: Matrix) -> list[float] | None:
+    """Return a model's answers to rows of the catalog; None when the bundle has no such model."""
     answer = ready.answers.get(model)
     if answer is None:
         return None
-    columns = np.array([POSITION[name] for name in ready.manifest.models[model].inputs], dtype=np.intp)
-    said: list[float] = answer(np.concatenate(rows).take(columns, axis=1)).tolist()
+    said: list[float] = answer(rows.take(ready.columns[model], axis=1)).tolist()
     return said
 
 
