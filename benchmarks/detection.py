@@ -205,13 +205,14 @@ def adaptation(arguments: argparse.Namespace) -> None:
         "mean squared error of p by the model and corrected; the model is off by 0.2 log-odds for each attempt anyway"
     )
     print(f"{'drift':<34} {'results':>12}  {'model':>8} {'corrected':>9} {'ratio':>6}")
-    for what, how in (
-        ("none", drift.nothing),
-        ("lasting: processor, network, shops", drift.lasting),
-        ("walking by 0.4 in six hours", drift.walking),
-        ("half an hour of refusals, -1.0", drift.bursting),
+    often, seldom = ("1/s", 1.0, 4.0), ("6 a minute", 0.1, 20.0)
+    for what, how, paces in (
+        ("none", drift.nothing, (often, seldom)),
+        ("lasting: processor, network, shops", drift.lasting, (often, seldom)),
+        ("walking by 0.4 in three hours", drift.walking, (often,)),
+        ("half an hour of refusals, -1.0", drift.bursting, (often,)),
     ):
-        for named, rate, hours in (("1/s", 1.0, 4.0), ("6 a minute", 0.1, 20.0)):
+        for named, rate, hours in paces:
             _show_drift(f"{what:<34} {named:>12}", drift.World(how, rate, hours), arguments)
     for known in (True, False):
         what = f"0.7 off, {'known' if known else 'unknown'} to the model"

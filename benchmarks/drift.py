@@ -91,8 +91,8 @@ def lasting(_seconds: float, network: str, merchant: str) -> float:
 
 
 def walking(seconds: float, _network: str, _merchant: str) -> float:
-    """Up and down by 0.4 in six hours."""
-    return 0.4 * (1.0 - abs(1.0 - seconds / (3.0 * 3600.0)))
+    """Up by 0.4 in three hours, then down again."""
+    return 0.4 * max(1.0 - abs(1.0 - seconds / (3.0 * 3600.0)), 0.0)
 
 
 def bursting(seconds: float, network: str, _merchant: str) -> float:

@@ -29,6 +29,10 @@ than it was, so what it was says less. A processor that loses a part hides half 
 fault to read, and is slow about it."""
 RESTLESS_FROM: Final = 2.0
 
+CHANCE: Final = 2.0
+"""How many times V a squared residual must reach before it moves anything: twice its standard error, since of sums that fade the
+variance is half of V."""
+
 
 def step(
     slow: float,
@@ -44,7 +48,7 @@ def step(
 
     A residual that chance explains is left alone, and a larger one loses a part (the positive part of a James-Stein estimator)::
 
-        d = max(0, 1 - V / R^2) * R / (V + kappa)
+        d = max(0, 1 - CHANCE * V / R^2) * R / (V + kappa)
 
     Parameters
     ----------
@@ -58,13 +62,15 @@ def step(
         Precision of the priors.
     """
     residual -= spread * slow
-    if residual * residual > spread:
-        move = (residual - spread / residual) / (spread + kappa)
+    chance = CHANCE * spread
+    if residual * residual > chance:
+        move = (residual - chance / residual) / (spread + kappa)
         slow += move
         total += move
     residual_fast -= spread_fast * total
-    if residual_fast * residual_fast > spread_fast:
-        total += (residual_fast - spread_fast / residual_fast) / (spread_fast + kappa_fast)
+    chance = CHANCE * spread_fast
+    if residual_fast * residual_fast > chance:
+        total += (residual_fast - chance / residual_fast) / (spread_fast + kappa_fast)
     return slow, total
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.drift import START, Drift, World, bursting, lasting, nothing, played, walking
 from features.clock import HOUR, MINUTE, SECOND
-from service.policy.adaptation import BOUND, PRIOR, PRIOR_FAST, bounded, step
+from service.policy.adaptation import BOUND, CHANCE, PRIOR, PRIOR_FAST, bounded, step
 from service.policy.standings import standings_of
 from service.standing import Note, add
 
@@ -34,7 +34,7 @@ def test_a_stronger_prior_moves_less(residual: float, spread: float, kappa: floa
 
 @given(spread=st.floats(0.1, 1e5), part=st.floats(-1.0, 1.0))
 def test_what_chance_explains_is_left_alone(spread: float, part: float) -> None:
-    assert alone(part * 0.999 * spread**0.5, spread) == 0.0
+    assert alone(part * 0.999 * (CHANCE * spread) ** 0.5, spread) == 0.0
 
 
 def test_what_a_level_above_has_explained_is_not_counted_again() -> None:
