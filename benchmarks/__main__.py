@@ -9,7 +9,10 @@ COMMANDS: Final = (
     ("python -m benchmarks.violations", "millions of decisions that race for the same cards: is any rule broken?"),
     ("python -m benchmarks.floor", "that bare ASGI app alone, for a load generator of your own"),
     ("python -m benchmarks.scale", "the features of 1, 3 and 10 million attempts: time, memory, how they grow"),
-    ("python -m benchmarks.policies", "Pointsman against other policies and an oracle on the simulator's scenarios; --quick"),
+    (
+        "python -m benchmarks.policies",
+        "Pointsman against other policies and an oracle on the simulator's scenarios; --quick",
+    ),
     ("make demo", "simulate, train, serve and drive payments through it"),
 )
 

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -149,6 +149,7 @@ class World:
     def _customers_and_bills(self) -> None:
         """Customers come in bursts and want the same thing again; bills come once in a while, of one amount mostly."""
         draw = self._random
+        near = self._begins
         for number in range(self._mix.payments):
             side: Side = "merchant" if draw.random() < 0.5 else "customer"
             amount = draw.choice((2_000, 2_000, 2_000, 9_900))
@@ -156,10 +157,10 @@ class World:
             credentials = ("network_token", "card_number") if is_token and draw.random() < 0.5 else ()
             order = Order(f"p{number}", side, amount, is_token, credentials)
             if side == "customer" and number and draw.random() < 0.7:
-                at = self._near + int(draw.random() * 20 * MINUTE)
+                at = near + int(draw.random() * 20 * MINUTE)
             else:
                 at = self._begins + int(draw.random() * 50 * DAY)
-            self._near = at
+            near = at
             self._later(at, "_begin", order)
 
     def _begin(self, now: int, order: Order) -> None:
@@ -244,7 +245,7 @@ class World:
         entry = Entry(attempt.moment, attempt_id(attempt.payment, attempt.number), attempt.amount, status)
         self._ledgers[order_key] = settle(self._ledgers.get(order_key), entry)
         if self._random.random() < 0.3:
-            said = "approved" if attempt.ended == "approved" else "declined"
+            said: Literal["approved", "declined"] = "approved" if attempt.ended == "approved" else "declined"
             jitter = int(self._random.uniform(-2, 2) * SECOND)
             self._previous.append(
                 PreviousAttempt(processor="north", status=said, occurred_at=moment(attempt.moment + jitter))

@@ -20,9 +20,10 @@ from typing import Final
 BOUND: Final = 1.5
 """The most that is added to or taken from log-odds."""
 PRIOR: Final = (80.0, 200.0, 200.0)
-"""Precision of the prior by level for what lasts for hours: a standard deviation of 0.16 log-odds, then 0.13."""
+"""Precision of the prior by level for what lasts for hours: a standard deviation of 0.11 log-odds, then 0.07."""
 PRIOR_FAST: Final = (150.0, 400.0, 400.0)
-"""And for what has come up in the last minutes: 0.10, then 0.08."""
+"""And for what has come up in the last minutes: 0.08, then 0.05. With half of these routing lost more by chasing noise than it
+won by following drift (`python -m benchmarks.policies`)."""
 RESTLESS: Final = 8.0
 """The same where a processor answers `RESTLESS_FROM` times slower than usual or faults are in excess: 0.35. Something is another
 than it was, so what it was says less. A processor that loses a part hides half of it in ordinary declines, which are nobody's

@@ -84,7 +84,10 @@ def standings_of(
     )
 
 
-def _standing(blobs: Sequence[bytes | None], place: int, at: int, month: int, priors: _Priors) -> Standing:
+# One pass without calls, for it is done for every candidate of every question.
+def _standing(  # noqa: C901
+    blobs: Sequence[bytes | None], place: int, at: int, month: int, priors: _Priors
+) -> Standing:
     """Conclude what the three standings from `place` on say of a candidate."""
     wrong = None
     slower = 1.0
