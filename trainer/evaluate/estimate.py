@@ -31,7 +31,8 @@ class Estimate(Record, frozen=True, kw_only=True):
         The value of whoever decided, and of the policy by each estimator, each with its 95 % interval; `direct` is the model of
         the rewards alone, None without one.
     gain
-        `snips` less `logged`, with the interval of the difference.
+        `snips` less what came of what was done, with the interval of the difference; of questions that the policy would have
+        answered by what was never tried neither counts.
     effective
         Effective sample size of the weights before clipping, (sum w)^2 / sum w^2.
     mean_weight, expected_weight

@@ -147,23 +147,24 @@ def estimate(
     return conclude(made, weights.full, weights.expected, doubts)
 
 
-_LOGGED, _WEIGHT, _WORTH, _EXPECTED, _NOTHING, _DIRECT, _RESIDUAL, _COUNT = range(8)
+_LOGGED, _WEIGHT, _WORTH, _EXPECTED, _NOTHING, _DIRECT, _RESIDUAL, _COUNT, _ALIKE = range(9)
 
 
 class _Terms(NamedTuple):
-    """Sums over each payment of what every estimator adds up, shape (payments, 8)."""
+    """Sums over each payment of what every estimator adds up, shape (payments, 9)."""
 
     table: Floats
 
     @classmethod
     def of(cls, log: Log, target: Target, weights: Weights, expected: Floats | None) -> "_Terms":
-        columns = np.zeros((len(log), 8))
+        columns = np.zeros((len(log), 9))
         columns[:, _LOGGED] = log.reward
         columns[:, _WEIGHT] = weights.clipped
         columns[:, _WORTH] = weights.clipped * log.reward
         columns[:, _EXPECTED] = weights.expected
         columns[:, _NOTHING] = 0.0 if target.nothing is None else target.nothing
         columns[:, _COUNT] = 1.0
+        columns[:, _ALIKE] = (columns[:, _EXPECTED] + columns[:, _NOTHING]) * log.reward
         if expected is not None and target.chosen is not None:
             columns[:, _DIRECT] = (target.chosen * expected).sum(axis=1)
             columns[:, _RESIDUAL] = weights.clipped * (log.reward - log.of(expected))
@@ -194,7 +195,8 @@ class _Terms(NamedTuple):
             "ips": float(sums[_WORTH]) / known if known > 0 else 0.0,
             "direct": float(sums[_DIRECT]) / known if known > 0 else 0.0,
             "doubly_robust": float(sums[_DIRECT] + sums[_RESIDUAL]) / known if known > 0 else 0.0,
-            "gain": snips - logged,
+            # Beside what was done about the same questions: what was never tried counts for neither.
+            "gain": snips - float(sums[_ALIKE]) / known if known > 0 else 0.0,
         }
 
 
