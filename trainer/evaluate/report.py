@@ -114,8 +114,12 @@ def metric(found: Metric, digits: int = 4) -> str:
 
     >>> metric(Metric(value=0.5, low=0.25, high=0.75), 2)
     '0.50 [0.25, 0.75]'
+    >>> metric(Metric(value=-1e-9, low=-1234.5, high=-0.0), 0)
+    '0 [-1,234, 0]'
     """
-    return f"{found.value:,.{digits}f} [{found.low:,.{digits}f}, {found.high:,.{digits}f}]"
+    # Adding 0 makes 0 of -0, which rounding leaves of the smallest differences.
+    value, low, high = (round(number, digits) + 0.0 for number in (found.value, found.low, found.high))
+    return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
