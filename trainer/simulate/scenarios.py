@@ -66,7 +66,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         ),
         Scenario("fraud_attack", "stolen cards are tested at one merchant", Attack(1 / 4, 3 / 4, 0.25)),
         Scenario("payday", "everybody is short of money until the payday", CommonPayday(2, 1.3, -0.4)),
-        Scenario("new_processor", "a processor joins that no history knows", Joins(1 / 4, 0.5)),
+        Scenario("new_processor", "a processor joins that no history knows", Joins(1 / 4, 0.3)),
         Scenario(
             "new_bin", "one Visa card in four goes over to an issuer that no history knows", NewBin(1 / 4, 0.25, 0.8)
         ),
