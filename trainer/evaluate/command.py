@@ -45,7 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attempts", choices=("first", "all"), default="first", help="default: %(default)s")
     parser.add_argument("--estimate-propensities", action="store_true", help="though they were logged")
     parser.add_argument(
-        "--clip", type=positive, metavar="W", help="largest weight (default: root of the rows, at least 50)"
+        "--clip",
+        type=positive,
+        metavar="W",
+        help="largest weight (default: what takes 1 %% of all weight, at least the root of the rows and 50)",
     )
     parser.add_argument("--reward", choices=("approval", "margin"), default="approval", help="default: %(default)s")
     add_money(parser)

@@ -23,6 +23,8 @@ from trainer.evaluate.verdict import OWN, conclude
 from trainer.fit.evaluation import interval, rounds
 
 LEAST_CLIP: Final = 50.0
+MOST_TAKEN: Final = 0.01
+"""Share of all weight that clipping may take unless told otherwise."""
 
 
 class Weights(NamedTuple):
@@ -45,13 +47,19 @@ def effective(weights: Floats) -> float:
     return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def default_clip(rows: int) -> float:
-    """Return the largest weight that a question may have: the root of their number (Ionides 2008), at least 50.
+def default_clip(weights: Floats) -> float:
+    """Return the largest weight that a question may have: so large that clipping takes a hundredth of all weight at the most.
 
-    What is cut off makes an estimate lean to what was logged; that bias must vanish as the log grows.
+    And no smaller than the root of the number of questions (Ionides 2008) or 50. What is cut off makes an estimate lean to what
+    was logged, and it is the rare outcomes of exploration that would be cut.
     """
-    root: float = rows**0.5
-    return max(LEAST_CLIP, root)
+    root: float = len(weights) ** 0.5
+    falling = np.sort(weights)[::-1]
+    sums = np.cumsum(falling)
+    # With the k heaviest at c, what is taken is their sum less k * c.
+    levels = (sums - MOST_TAKEN * float(sums[-1])) / np.arange(1, len(falling) + 1)
+    heavier = int(np.argmax(levels >= np.r_[falling[1:], 0.0]))
+    return max(LEAST_CLIP, root, float(levels[heavier]))
 
 
 def weigh(log: Log, target: Target, clip: float | None = None) -> Weights:
@@ -64,10 +72,11 @@ def weigh(log: Log, target: Target, clip: float | None = None) -> Weights:
     clip
         The largest weight; None: `default_clip`.
     """
-    most = default_clip(len(log)) if clip is None else clip
     if target.chosen is None:
-        return Weights(*(np.ones(len(log)),) * 3, most)
+        ones = np.ones(len(log))
+        return Weights(ones, ones, ones, default_clip(ones) if clip is None else clip)
     full = np.divide(log.of(target.chosen), log.propensity, out=np.zeros(len(log)), where=log.propensity > 0)
+    most = default_clip(full) if clip is None else clip
     return Weights(full, np.minimum(full, most), target.chosen.sum(axis=1), most)
 
 

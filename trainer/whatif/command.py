@@ -29,7 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="since", type=moment, metavar="TIME", help="questions from here on")
     parser.add_argument("--until", type=moment, metavar="TIME", help="and before this")
     parser.add_argument(
-        "--clip", type=positive, metavar="W", help="largest weight (default: root of the rows, at least 50)"
+        "--clip",
+        type=positive,
+        metavar="W",
+        help="largest weight (default: what takes 1 %% of all weight, at least the root of the rows and 50)",
     )
     add_money(parser)
     add_output(parser)

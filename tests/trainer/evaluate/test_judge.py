@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.evaluate.off_policy import default_clip, judge
+from trainer.evaluate.off_policy import judge
 
 SHARES = np.array([0.1, 0.2, 0.7])
 RATES = np.array([0.9, 0.6, 0.5])
@@ -95,7 +95,7 @@ def test_weights_are_clipped_and_it_is_said_how_many() -> None:
     chance = np.random.default_rng(4)
     propensity = np.where(np.arange(4_000) % 40 == 0, 0.004, 0.5)
     found = judge("any", chance.random(4_000) < 0.5, chance.random(4_000) < propensity, propensity)
-    assert found.clip == default_clip(4_000)
+    assert 4_000**0.5 <= found.clip <= 250
     # Of a hundred attempts drawn one time in 250, hardly any matched.
     assert found.clipped <= 5
     everywhere = judge("all", np.ones(4_000, dtype=bool), np.ones(4_000, dtype=bool), propensity)

@@ -5,7 +5,7 @@ import pytest
 
 from tests.trainer.evaluate.bandits import ACTIONS, APPROVAL, LOGGING, WANTED, Shop, truth
 from trainer.evaluate.log import Log, Target
-from trainer.evaluate.off_policy import Estimate, default_clip, estimate, weigh
+from trainer.evaluate.off_policy import Estimate, default_clip, estimate
 
 GOOD = APPROVAL + np.array([[0.03], [-0.02], [0.02], [-0.03]])
 BAD = np.full((4, 3), 0.2)
@@ -60,11 +60,20 @@ def test_what_weighs_more_than_the_clip_weighs_the_clip_and_it_is_said_how_much_
     assert found.matched == 2
 
 
-def test_the_clip_grows_with_the_root_of_the_rows_from_fifty_on() -> None:
-    assert default_clip(100) == 50.0
-    assert default_clip(1_000_000) == 1_000.0
-    shop = Shop.open(200, 0)
-    assert weigh(shop.log(), shop.target()).clip == 50.0
+def test_the_clip_takes_a_hundredth_of_the_weight_at_the_most() -> None:
+    assert default_clip(np.ones(100)) == 50.0
+    assert default_clip(np.ones(1_000_000)) == 1_000.0
+    # Of 3,000 a hundredth is 30: the heaviest may weigh 970, or two of them 985.
+    assert default_clip(np.r_[np.full(1_000, 2.0), 1_000.0]) == pytest.approx(970.0)
+    assert default_clip(np.r_[np.full(1_000, 1.0), 1_000.0, 1_000.0]) == pytest.approx(985.0)
+    assert default_clip(np.zeros(100)) == 50.0
+    chance = np.random.default_rng(0)
+    for _ in range(50):
+        weights = chance.pareto(1.1, 500) * 10
+        clip = default_clip(weights)
+        taken = 1 - np.minimum(weights, clip).sum() / weights.sum()
+        assert taken <= 0.01 + 1e-12
+        assert taken == pytest.approx(0.01) or clip in (50.0, 500**0.5)
 
 
 @pytest.mark.parametrize("reward", ["approval", "margin"])
