@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.evaluate.bandits import ACTIONS, APPROVAL, LOGGING, WANTED, Shop, truth
+from trainer.evaluate.intervals import wilson
 from trainer.evaluate.log import Log, Target
 from trainer.evaluate.off_policy import Estimate, default_clip, estimate
 
@@ -260,3 +261,64 @@ def test_every_weight_is_in_the_histogram() -> None:
     log, target = by_hand([1.0] * 3, [[1.0, 0.0]] * 3, [0, 0, 0], [1.0, 0.5, 0.001])
     # Weights 1, 2 and 1000: bars from 1 to 2, from 2 to 4, and from 128 on.
     assert estimate(log, target, reward="approval").histogram == (0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 1)
+
+
+def alike(reward: float, others: tuple[float, float]) -> tuple[Log, Target]:
+    """A thousand questions of which 200, drawn one time in five, are what the policy would do; all of these ended alike."""
+    taken = np.repeat([0, 1], [200, 800])
+    propensity = np.repeat([0.2, 0.8], [200, 800])
+    rewards = np.concatenate([np.full(200, reward), np.tile(others, 400)])
+    log = Log(("a", "b"), taken, propensity, rewards, np.arange(1_000), np.ones((1_000, 2), dtype=bool))
+    return log, Target("always a", np.tile([1.0, 0.0], (1_000, 1)))
+
+
+def test_where_all_that_counts_ended_alike_intervals_are_those_of_so_many_questions() -> None:
+    """A bootstrap redraws two hundred approvals and finds two hundred approvals."""
+    log, target = alike(1.0, (0.0, 1.0))
+    model = np.full((1_000, 2), 0.4)
+    found = estimate(log, target, reward="approval", expected=model)
+    assert found.effective == pytest.approx(200)
+    low, high = wilson(1.0, 200)
+    assert found.snips.low == pytest.approx(low)
+    assert found.snips.high == pytest.approx(high)
+    spread = max(0.0, float(log.reward.var()))
+    # IPS: the second moment over the effective size, less what all questions have in common.
+    half = 1.96 * ((1.0 + spread) / 200 - 1.0 / 1_000) ** 0.5
+    assert found.ips.low <= 1 - half * 0.999
+    assert found.ips.high >= 1 + half * 0.999
+    assert found.doubly_robust is not None
+    left = float((log.reward - 0.4).var())
+    half = 1.96 * ((0.6**2 + left) / 200 - 0.6**2 / 1_000) ** 0.5
+    assert found.doubly_robust.low <= 1 - half * 0.999
+    assert found.doubly_robust.high >= 1 + half * 0.999
+    # And the difference: only what is done otherwise is uncertain.
+    half = 1.96 * (spread * (1 / 200 - 1 / 1_000)) ** 0.5
+    assert found.gain.low <= found.gain.value - half * 0.999
+    assert found.gain.high - found.gain.low < 2.6 * half
+
+
+def test_the_interval_of_a_margin_is_no_narrower_than_the_spread_of_all_questions_says() -> None:
+    log, target = alike(50.0, (-10.0, 90.0))
+    found = estimate(log, target, reward="margin")
+    half = 1.96 * (float(log.reward.var()) / 200) ** 0.5
+    assert half > 5
+    assert found.snips.low == pytest.approx(50 - half, rel=1e-3)
+    assert found.snips.high == pytest.approx(50 + half, rel=1e-3)
+
+
+def test_of_what_is_declined_half_the_time_the_interval_is_half_as_high() -> None:
+    log, _ = alike(1.0, (0.0, 1.0))
+    target = Target("half", np.tile([0.5, 0.0], (1_000, 1)), nothing=np.full(1_000, 0.5))
+    found = estimate(log, target, reward="approval")
+    low, high = wilson(1.0, 200)
+    assert found.snips.value == pytest.approx(0.5)
+    assert found.snips.low == pytest.approx(0.5 * low)
+    assert found.snips.high == pytest.approx(0.5 * high)
+
+
+def test_a_difference_whose_interval_holds_nothing_is_told_as_none() -> None:
+    log, target = alike(50.0, (-10.0, 110.0))
+    found = estimate(log, target, reward="margin")
+    assert found.conclusive
+    assert found.gain.low < 0 < found.gain.high
+    assert found.reading == "no difference from whoever decided can be told"
