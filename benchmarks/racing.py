@@ -13,11 +13,12 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from contracts.inputs import Credential
 from contracts.payment import Decline, PreviousAttempt, RetryRequest
 from features.clock import DAY, HOUR, MINUTE, SECOND, micros, moment
-from service.ledger import APPROVED, FAILED, Entry, attempt_id, entries, reserve, settle
+from service.ledger import APPROVED, FAILED, Entry, Limit, attempt_id, entries, reserve, settle
 from service.policy.policy import Policy
-from tests.service.policy.violations import Answer, Attempt, Side
+from tests.service.policy.violations import Answer, Attempt, Ended, Side
 
 PROCESSORS: Final = ("north", "south", "east")
 ROUNDS: Final = 3
@@ -87,7 +88,7 @@ class Order(NamedTuple):
     side: Side
     amount: int
     is_token: bool | None
-    credentials: tuple[str, ...]
+    credentials: tuple[Credential, ...]
 
 
 class _Sent(NamedTuple):
@@ -154,7 +155,8 @@ class World:
             side: Side = "merchant" if draw.random() < 0.5 else "customer"
             amount = draw.choice((2_000, 2_000, 2_000, 9_900))
             is_token = draw.choice((None, True, False))
-            credentials = ("network_token", "card_number") if is_token and draw.random() < 0.5 else ()
+            both: tuple[Credential, ...] = ("network_token", "card_number")
+            credentials = both if is_token and draw.random() < 0.5 else ()
             order = Order(f"p{number}", side, amount, is_token, credentials)
             if side == "customer" and number and draw.random() < 0.7:
                 at = near + int(draw.random() * 20 * MINUTE)
@@ -175,10 +177,10 @@ class World:
         if self._take(order, entry, limits, seen):
             self._later(now + self._lateness(), "_send", _Sent(order, 1, False, False))
 
-    def _take(self, order: Order, entry: Entry, limits: Sequence[object], seen: bytes | None) -> bool:
+    def _take(self, order: Order, entry: Entry, limits: Sequence[Limit], seen: bytes | None) -> bool:
         """Enter an attempt in the ledger, as a store does: with what it holds now, or (not atomic) with what was seen."""
         key = self._key(order)
-        taken = reserve(self._ledgers.get(key) if self._atomic else seen, entry, limits)  # type: ignore[arg-type]
+        taken = reserve(self._ledgers.get(key) if self._atomic else seen, entry, limits)
         if taken is None:
             return False
         self._ledgers[key] = taken
@@ -189,7 +191,7 @@ class World:
         draw, mix = self._random, self._mix
         luck = draw.random()
         order = sent.order
-        ended: str = "declined"
+        ended: Ended = "declined"
         code = advice = None
         if luck < mix.approved:
             ended = "approved"
@@ -211,7 +213,7 @@ class World:
                 order.amount,
                 order.payment,
                 sent.number,
-                ended,  # type: ignore[arg-type]
+                ended,
                 code,
                 advice,
                 sent.three_ds,
@@ -320,7 +322,7 @@ class World:
             attempt=number,
             initiator=order.side,
             is_network_token=order.is_token,
-            credentials=order.credentials,  # type: ignore[arg-type]
+            credentials=order.credentials,
             decline=Decline(
                 processor=PROCESSORS[number % len(PROCESSORS)],
                 response_code=None if attempt is None else attempt.code,
