@@ -38,7 +38,7 @@ FOLDER: Final = Path("var/policies")
 PLAN: Final = batch.Plan(
     payments=160_000, days=120, start=datetime(2026, 6, 1, tzinfo=UTC), seed=7, merchants=80, cards=60_000
 )
-MAX_ROWS: Final = 30_000
+MAX_ROWS: Final = 8_000
 _LEFT: Final = "left.msgpack"
 _REMEMBERED_DAYS: Final = 20
 """Fraudsters change their devices after ten days; who was seen longer ago does not come back."""

@@ -33,17 +33,17 @@ class Billing(NamedTuple):
 
 
 PROGRAMME: Final[dict[str, Billing]] = {
-    "calm": Billing(DAY_S, 2_000, DAY_S, 500),
-    "drift": Billing(2 * DAY_S, 2_500, 2 * DAY_S, 500),
+    "calm": Billing(DAY_S, 2_000, DAY_S, 300),
+    "drift": Billing(2 * DAY_S, 2_500, 2 * DAY_S, 300),
     # 20 payments a second.
-    "processor_outage": Billing(4 * MINUTE_S, 4_800, 90, 1_800),
-    "brown_out": Billing(HOUR_S, 2_400, HOUR_S // 2, 600),
-    "issuer_outage": Billing(6 * HOUR_S, 2_000, 6 * HOUR_S, 500),
-    "fraud_attack": Billing(3 * HOUR_S, 2_000, 3 * HOUR_S, 500),
-    "payday": Billing(3 * DAY_S, 2_000, 3 * DAY_S, 500),
-    "new_processor": Billing(DAY_S, 2_000, DAY_S, 800),
-    "new_bin": Billing(DAY_S, 2_000, DAY_S, 500),
-    "price_change": Billing(DAY_S, 2_000, DAY_S, 500),
+    "processor_outage": Billing(4 * MINUTE_S, 4_800, 60, 1_200),
+    "brown_out": Billing(HOUR_S, 2_400, HOUR_S // 2, 500),
+    "issuer_outage": Billing(6 * HOUR_S, 2_000, 6 * HOUR_S, 300),
+    "fraud_attack": Billing(3 * HOUR_S, 2_000, 3 * HOUR_S, 300),
+    "payday": Billing(3 * DAY_S, 2_000, 3 * DAY_S, 300),
+    "new_processor": Billing(DAY_S, 2_000, DAY_S, 600),
+    "new_bin": Billing(DAY_S, 2_000, DAY_S, 300),
+    "price_change": Billing(DAY_S, 2_000, DAY_S, 300),
 }
 
 if list(PROGRAMME) != list(SCENARIOS):

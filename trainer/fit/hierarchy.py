@@ -30,9 +30,9 @@ LEAST_SPREAD: Final = 0.05
 """Of a level whose groups do not differ beyond chance, log-odds: a group that nobody has seen may still."""
 
 ASSUMED_SPREAD: Final = 0.5
-"""Of processors when fewer than three were seen: too few to tell how far they differ."""
-
-LEAST_GROUPS: Final = 3
+ASSUMED_GROUPS: Final = 3
+"""What is assumed of processors' spread, and how many seen ones that is worth: a handful tells little of how far the next may be
+off, and a doubt that is too small would never try it."""
 _STEPS: Final = 6
 
 Floats = npt.NDArray[np.float64]
@@ -61,15 +61,14 @@ def learn(train: Rows, overall: float) -> Hierarchy | None:
         odds = odds + of_group[codes]
         levels.append(Level(fields=fields, spread=max(spread, LEAST_SPREAD), offsets=_named(names, of_group)))
     names, of_group, _, spread = _level(frame, ("processor",), labels, odds)
-    seen = [name for name in names if name]
-    if len(seen) < LEAST_GROUPS:
-        spread = ASSUMED_SPREAD
+    seen = sum(1 for name in names if name)
+    spread = ((seen * spread**2 + ASSUMED_GROUPS * ASSUMED_SPREAD**2) / (seen + ASSUMED_GROUPS)) ** 0.5
     return Hierarchy(
         rate=rate,
         levels=tuple(levels),
         # Of a processor that was seen, 0 is knowledge as well: all of them stay.
         processors={name: float(of_group[place]) for place, name in enumerate(names) if name},
-        processor_spread=max(spread, LEAST_SPREAD),
+        processor_spread=spread,
     )
 
 
