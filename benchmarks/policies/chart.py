@@ -3,6 +3,7 @@
 This module must not know what the curves are of.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
@@ -39,16 +40,15 @@ def curves(title: str, across: str, up: str, of: Mapping[str, Sequence[float]], 
         f'<text x="{_LEFT + inner / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(across)}</text>',
         f'<text transform="translate(14 {_TOP + tall / 2:.0f}) rotate(-90)" text-anchor="middle">{escape(up)}</text>',
     ]
-    for tick in range(_TICKS + 1):
-        value = low + (high - low) * tick / _TICKS
-        place = _LEFT + inner * tick / _TICKS
+    for value in _round_between(low, high):
         parts += [
             f'<line x1="{_LEFT}" x2="{_LEFT + inner}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e0e0e0"/>',
-            f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.3g}</text>',
-            f'<text x="{place:.0f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">'
-            f"{most_across * tick / _TICKS:,.0f}</text>",
+            f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>',
         ]
-    labels = _spread({name: y(values[-1]) for name, values in of.items()})
+    for value in _round_between(0.0, most_across):
+        place = _LEFT + inner * value / most_across
+        parts.append(f'<text x="{place:.0f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{value:,.0f}</text>')
+    labels = _spread({name: y(values[-1]) for name, values in of.items()}, HEIGHT - _BOTTOM + 4.0)
     for number, (name, values) in enumerate(of.items()):
         colour = _COLOURS[number % len(_COLOURS)]
         points = [(0.0, 0.0), *[((step + 1) / len(values), value) for step, value in enumerate(values)]]
@@ -60,11 +60,19 @@ def curves(title: str, across: str, up: str, of: Mapping[str, Sequence[float]], 
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _spread(heights: Mapping[str, float], apart: float = 14.0) -> dict[str, float]:
-    """Return where labels go so that none lies on another."""
+def _round_between(low: float, high: float) -> list[float]:
+    """Return round numbers from `low` to `high`, about `_TICKS` of them."""
+    rough = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1.0, 2.0, 5.0, 10.0) if power * factor >= rough * (1.0 - 1e-9))
+    return [step * number for number in range(math.ceil(low / step), math.floor(high / step * (1.0 + 1e-9)) + 1)]
+
+
+def _spread(heights: Mapping[str, float], lowest: float, apart: float = 14.0) -> dict[str, float]:
+    """Return where labels go so that none lies on another, none below `lowest`."""
     placed: dict[str, float] = {}
-    free = -1e9
-    for name, height in sorted(heights.items(), key=lambda item: item[1]):
-        placed[name] = max(height + 4.0, free)
-        free = placed[name] + apart
+    free = lowest
+    for name, height in sorted(heights.items(), key=lambda item: -item[1]):
+        placed[name] = min(height + 4.0, free)
+        free = placed[name] - apart
     return placed

@@ -193,7 +193,8 @@ def test_a_curve_is_drawn_for_each_policy() -> None:
     assert len(lines) == 2
     assert all(len((line.get("points") or "").split()) == 3 for line in lines)
     texts = {text.text: float(text.get("y") or 0) for text in root.findall("svg:text", space)}
-    assert {"a & b", "one", "<two>", "2,400"} <= set(texts)
+    assert {"a & b", "one", "<two>", "2,000", "0.5", "2"} <= set(texts)
+    assert max(texts["one"], texts["<two>"]) < texts["2,000"]
     assert abs(texts["one"] - texts["<two>"]) >= 14
     flat = ET.fromstring(chart.curves("t", "x", "y", {"one": [0.0, 0.0]}, 1))
     assert flat.findall("svg:polyline", space)
