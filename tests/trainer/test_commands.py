@@ -84,7 +84,10 @@ def test_a_required_column_that_is_missing(refused: Refused, tmp_path: Path, sim
             "[processors.north]\napproved_share = nan\n",
             "expected processors.north.approved_share to be 0 or more, got nan",
         ),
-        ("[processors.north]\napproved_fixed_minor = 1.5\n", "Expected `int`, got `float` - at `$.processors[...].approved"),
+        (
+            "[processors.north]\napproved_fixed_minor = 1.5\n",
+            "Expected `int`, got `float` - at `$.processors[...].approved",
+        ),
         ("processors = 3\n", "Expected `object`, got `int`"),
         ("[processors.north\n", "is not TOML: "),
     ],
