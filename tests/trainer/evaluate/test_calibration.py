@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from trainer.evaluate.calibration import Calibrated, Group, calibrated
 
@@ -140,3 +141,20 @@ def test_one_seed_gives_one_report() -> None:
     labels = chance.random(2_000) < p
     told: list[Any] = [calibrated("approval", frame, labels, p, 3) for _ in range(2)]
     assert told[0] == told[1]
+
+
+def test_a_fault_of_the_level_alone_or_of_the_slope_alone_is_not_lost_among_bins() -> None:
+    """Spread over fifteen bins three and a half standard errors are hardly seen."""
+    frame, p, chance = shop(6_000, 3)
+    draw = chance.random(6_000)
+    variance = p * (1 - p)
+    low = draw < p - 4.0 * float(variance.sum()) ** 0.5 / 6_000
+    level = stats.chi2.sf(float((low - p).sum()) ** 2 / float(variance.sum()), 1)
+    odds = np.log(p / (1 - p))
+    lever = odds - float(variance @ odds) / float(variance.sum())
+    bold = draw < np.clip(p - 0.014 * lever, 0, 1)
+    slope = stats.chi2.sf(float((bold - p) @ lever) ** 2 / float(variance @ lever**2), 1)
+    for labels, known in ((low, level), (bold, slope)):
+        assert 1e-5 < known < 1e-3
+        # Three tests were made, and what was observed spreads a little wider than what was said.
+        assert 3 * known <= calibrated("approval", frame, labels, p).whole.chance <= 12 * known

@@ -16,6 +16,7 @@ from contracts.outcome import Outcome
 from contracts.payment import AuthRequest, RoutingRequest
 from features.clock import micros
 from service.journal import table
+from service.ledger import entries
 from service.policy.choice import Choice
 from trainer.evaluate.bundle import Ready, compiled, open_bundle
 
@@ -87,6 +88,22 @@ def request(number: int, chance: np.random.Generator, **fields: Any) -> AuthRequ
     )
 
 
+def toml(folder: Path, parameters: Any) -> Path:
+    """Write policy parameters as a file."""
+    known = msgspec.to_builtins(parameters)
+    path = folder / "policy.toml"
+    lines = [
+        f"{name} = {msgspec.json.encode(value).decode()}"
+        for name, value in known.items()
+        if not isinstance(value, dict)
+    ]
+    for name, value in known.items():
+        if isinstance(value, dict):
+            lines += [f"[{name}]", *(f"{key} = {msgspec.json.encode(own).decode()}" for key, own in value.items())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 class Answered(NamedTuple):
     """One question with the choice that was made of it."""
 
@@ -104,13 +121,22 @@ def answered(
     keep: bool = True,
     kind: Any = "auth",
     degraded: tuple[str, ...] = (),
+    ledger: bytes | None = None,
 ) -> Answered:
     """Let a bundle's policy answer a question for which its models said `approval` of each candidate."""
     now = START + timedelta(seconds=60 * number)
     variants = ready.policy.variants(asked, kind)
     table_of = tuple(tuple(float(p) for p in approval) for _ in variants)
     choice = ready.policy.choose(
-        asked, PROCESSORS, table_of, risk, kind=kind, now=now, degraded=degraded, variants=variants
+        asked,
+        PROCESSORS,
+        table_of,
+        risk,
+        kind=kind,
+        now=now,
+        degraded=tuple(code for code in degraded if code != "journal"),
+        variants=variants,
+        ledger=entries(ledger),
     )
     answer = Decision(
         decision_id=f"d_{asked.payment_id}_{asked.attempt}",
@@ -132,7 +158,9 @@ def answered(
         liability=choice.liability,
         credential=choice.credential,
     )
-    inputs = PolicyInputs(moment_us=micros(now), processors=PROCESSORS, variants=variants, approval=table_of, risk=risk)
+    inputs = PolicyInputs(
+        moment_us=micros(now), processors=PROCESSORS, variants=variants, approval=table_of, risk=risk, ledger=ledger
+    )
     made: Any = AuthDecided if kind == "auth" else RoutingDecided
     mine: Any = asked if kind == "auth" else RoutingRequest(**msgspec.structs.asdict(asked))
     return Answered(made(decided_at=now, request=mine, answer=answer, inputs=inputs if keep else None), choice)

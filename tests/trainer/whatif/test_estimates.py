@@ -13,7 +13,7 @@ import pytest
 from contracts.outcome import Outcome
 from tests.parts import Parts, activate, auth, retry, routing, serving, soon
 from tests.trainer.whatif.journals import Told as InMemory
-from tests.trainer.whatif.journals import bundles, outcome
+from tests.trainer.whatif.journals import bundles, outcome, toml
 from trainer.consistency.journal import Journal
 from trainer.evaluate.bundle import open_bundle
 from trainer.whatif.alternative import Alternative
@@ -198,3 +198,16 @@ def test_another_bundle_is_judged_over_the_service_s_own_journal(journal: Path, 
     # Three approvals of payments that had timed out at first.
     statuses = {each.status for each in told(journal).decided}
     assert "timeout" not in statuses
+
+
+def test_retries_that_would_not_have_been_made_are_counted(journal: Path, fitted: Path, tmp_path: Path) -> None:
+    ready = open_bundle("active", fitted)
+    planned = sum(event.answer.should_retry for event in told(journal).retries)
+    assert planned > 5
+    never = msgspec.structs.replace(ready.manifest.policy.retry, minimum_probability=1.0, minimum_value_minor=1e9)
+    parameters = msgspec.structs.replace(ready.manifest.policy, retry=never)
+    report = what_if(Options(journal=journal, parameters=toml(tmp_path, parameters), bundles=fitted))
+    assert report.retries.told == report.retries.count
+    assert report.retries.otherwise == planned
+    assert f"{planned:,} of {report.retries.told:,} retries" in "\n".join(report.lines())
+    assert report.otherwise == 0

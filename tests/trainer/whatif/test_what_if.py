@@ -12,6 +12,8 @@ import pytest
 
 from contracts.bundle import Manifest
 from contracts.terms import FeeSchedule
+from features.clock import micros
+from service.ledger import FAILED, Entry, attempt_id, pack
 from service.policy.fees import Fees
 from tests.parts import RULES, add_bundle
 from tests.trainer.whatif.journals import (
@@ -27,6 +29,7 @@ from tests.trainer.whatif.journals import (
     outcome,
     quiet,
     request,
+    toml,
     truth,
     write,
 )
@@ -48,22 +51,6 @@ def ready(fitted: Path) -> Ready:
 def made(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> tuple[Month, Path]:
     told = month(ready, 2_500, 0)
     return told, write(tmp_path_factory.mktemp("journal"), told.events)
-
-
-def toml(folder: Path, parameters: Any) -> Path:
-    """Write policy parameters as a file."""
-    known = msgspec.to_builtins(parameters)
-    path = folder / "policy.toml"
-    lines = [
-        f"{name} = {msgspec.json.encode(value).decode()}"
-        for name, value in known.items()
-        if not isinstance(value, dict)
-    ]
-    for name, value in known.items():
-        if isinstance(value, dict):
-            lines += [f"[{name}]", *(f"{key} = {msgspec.json.encode(own).decode()}" for key, own in value.items())]
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 def dear(processor: str) -> Callable[[Manifest], Manifest]:
@@ -431,3 +418,54 @@ def test_the_window_is_kept_to(ready: Ready, made: tuple[Month, Path], fitted: P
     assert report.decisions == 600
     assert report.since == START + timedelta(minutes=100)
     assert report.until == START + timedelta(minutes=699)
+
+
+def test_a_timeout_is_no_approval(ready: Ready, fitted: Path, tmp_path: Path) -> None:
+    chance = np.random.default_rng(11)
+    events: list[Any] = []
+    for number, status in enumerate(("approved", "timeout", "error", "declined")):
+        made = answered(ready, request(number, chance), [0.85] * 4, number=number)
+        events += [made.event, outcome(made.event, status)]
+    path = write(tmp_path / "journal", events)
+    report = what_if(Options(journal=path, parameters=toml(tmp_path, quiet(ready)), bundles=fitted))
+    assert report.values[0].estimates[0].snips.value == pytest.approx(1 / 4)
+
+
+def test_the_other_policy_is_told_what_the_estimates_had_to_do_without(
+    ready: Ready, fitted: Path, tmp_path: Path
+) -> None:
+    """Without the state nothing is compared: neither policy draws."""
+    chance = np.random.default_rng(12)
+    events: list[Any] = []
+    for number in range(60):
+        blind = ("features:store_timeout", "journal")
+        made = answered(ready, request(number, chance), [0.85, 0.84, 0.83, 0.82], number=number, degraded=blind)
+        assert made.choice.ranking[0].propensity == 1.0
+        events += [made.event, outcome(made.event, "approved")]
+    path = write(tmp_path / "journal", events)
+    report = what_if(Options(journal=path, parameters=toml(tmp_path, ready.manifest.policy), bundles=fitted))
+    assert report.otherwise == 0
+    assert report.values[0].estimates[1].effective == pytest.approx(60)
+
+
+def test_the_other_policy_is_told_of_the_attempts_of_the_card(ready: Ready, fitted: Path, tmp_path: Path) -> None:
+    """A limit of the network that was used up then is used up for any policy."""
+    chance = np.random.default_rng(13)
+    events: list[Any] = []
+    declined = 0
+    for number in range(40):
+        asked = request(number, chance, card_network="visa")
+        at = micros(START + timedelta(seconds=60 * number))
+        many = pack(
+            Entry(at - 1_000_000 * (1 + past), attempt_id("other", past + 1), 100, FAILED) for past in range(30)
+        )
+        made = answered(ready, asked, [0.85] * 4, number=number, ledger=many if number % 2 else None)
+        declined += made.choice.processor is None
+        events.append(made.event)
+        if made.choice.processor is not None:
+            events.append(outcome(made.event, "approved"))
+    assert declined == 20
+    path = write(tmp_path / "journal", events)
+    report = what_if(Options(journal=path, parameters=toml(tmp_path, ready.manifest.policy), bundles=fitted))
+    assert report.otherwise == 0
+    assert report.values[0].estimates[1].nothing == pytest.approx(0.5)
