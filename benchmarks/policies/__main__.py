@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.policies import chart, report
 from benchmarks.policies.material import FOLDER, kept
-from benchmarks.policies.pool import play
+from benchmarks.policies.pool import WorkerLost, play
 from benchmarks.policies.run import Outcome
 from trainer.errors import TrainerError
 from trainer.simulate.scenarios import SCENARIOS
@@ -49,7 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Simulated payments, {datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, Python {platform.python_version()}; "
         + (f"history and bundle made in {seconds:.0f} s" if seconds else "history and bundle from the cache")
     )
-    outcomes = play(home, names, seeds, given.workers, quick=given.quick)
+    try:
+        outcomes = play(home, names, seeds, given.workers, quick=given.quick)
+    except WorkerLost as error:
+        print(f"policies: {error}", file=sys.stderr)
+        return 2
     given.out.mkdir(parents=True, exist_ok=True)
     for each in outcomes:
         print("\n" + report.table(each))

@@ -234,6 +234,15 @@ def test_the_command_plays_prints_draws_and_ends_with_one_line(
     assert set(SCENARIOS) >= {"calm"}
 
 
+def test_a_worker_that_is_lost_ends_the_command_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "kept", lambda: (tmp_path, 0.0))
+    assert command.main(["--quick", "--seeds", "1", "--scenario", "calm", "--out", str(tmp_path / "curves")]) == 2
+    assert "policies: a worker process ended before its stage did" in capfd.readouterr().err
+    assert not (tmp_path / "curves").exists()
+
+
 def test_a_payment_that_is_not_sent_earns_and_costs_nothing(calm: Stage) -> None:
     class Nothing(AllKnowing):
         def decide(self, row: int, at_us: int) -> Send | None:
