@@ -99,13 +99,12 @@ def _result(stage: Stage, name: str, played: Played, best: Score, oracle: Played
     made = score(stage, played)
     count = len(stage)
     ends = (np.arange(1, POINTS + 1) * count // POINTS) - 1
-    first = [chain[0].chance if chain else 0.0 for chain in played.chains]
     return Result(
         policy=name,
         margin=float(made.margin.mean()),
         first=float(made.first.mean()),
         approval=float(made.approval.mean()),
-        first_approval=float(np.mean(first)),
+        first_approval=float(made.first_approval.mean()),
         retries=made.retries,
         recovered=made.recovered,
         unsent=made.unsent,

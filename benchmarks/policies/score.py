@@ -33,8 +33,8 @@ class Score(NamedTuple):
 
     Attributes
     ----------
-    margin, approval
-        Expected margin (euro cents) and expected approvals by payment, shape (n,).
+    margin, approval, first_approval
+        Expected margin (euro cents), expected approvals, and those at the first attempt, by payment, shape (n,).
     first, retried
         The margin of first attempts and of retries alone, by payment, shape (n,).
     by_cause
@@ -49,6 +49,7 @@ class Score(NamedTuple):
 
     margin: Array
     approval: Array
+    first_approval: Array
     first: Array
     retried: Array
     by_cause: Array
@@ -75,6 +76,7 @@ def score(stage: Stage, played: Played) -> Score:
     return Score(
         margin=first + retried,
         approval=np.bincount(rows, chance, minlength=count),
+        first_approval=np.bincount(rows[number == 1], chance[number == 1], minlength=count),
         first=first,
         retried=retried,
         by_cause=by_cause,

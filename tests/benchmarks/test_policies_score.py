@@ -13,7 +13,7 @@ from benchmarks.policies import chart, report
 from benchmarks.policies.baselines import BASELINES, Random, Static, Window
 from benchmarks.policies.material import Material
 from benchmarks.policies.oracle import AllKnowing, Oracle
-from benchmarks.policies.play import play
+from benchmarks.policies.play import Played, play
 from benchmarks.policies.policy import Send
 from benchmarks.policies.run import POINTS, Outcome, Result, run
 from benchmarks.policies.score import GROUPS, loss, score
@@ -99,6 +99,11 @@ def test_a_payer_who_left_counts_as_one_who_may_have_stayed(calm: Stage) -> None
     attempts = [calm.gateway.send(int(row), calm.gateway.names[0], challenge=True) for row in rows]
     whole = worths(calm, attempts, np.zeros(len(rows), dtype=bool))
     assert worths(calm, attempts, np.ones(len(rows), dtype=bool)) == pytest.approx(0.93 * whole)
+    chains = [[attempt for attempt in attempts if attempt.row == row] for row in range(len(calm))]
+    played = Played([Send(calm.gateway.names[0], True)] * len(calm), chains, set())
+    made = score(calm, played)
+    assert made.first_approval.sum() == pytest.approx(0.93 * sum(attempt.chance for attempt in attempts))
+    assert np.array_equal(made.first_approval, made.approval)
 
 
 def test_supposing_fraud_an_issuer_refuses_more_and_supposing_what_is_true_changes_nothing(calm: Stage) -> None:
