@@ -120,10 +120,29 @@ class Selection(Record, frozen=True, kw_only=True):
     candidates: tuple[Candidate, ...] = ()
 
 
+class Attribution(Record, frozen=True, kw_only=True):
+    """What the second output of a graph of trees says: how far each group of features moved the answer.
+
+    Attributes
+    ----------
+    groups
+        Names of its columns, groups of the feature catalog.
+    base
+        What all moves begin with, the answer to nobody in particular; base and moves add up to the answer before it is
+        calibrated.
+    unit
+        Of moves, base and that answer.
+    """
+
+    groups: tuple[str, ...]
+    base: float
+    unit: Literal["probability", "log_odds"]
+
+
 class ModelEntry(Record, frozen=True, kw_only=True):
     """One of the four models; untrained it has no file, `prior` answers and `untrained_because` says why.
 
-    `typical` is a middling row of its inputs: what an explanation compares a payment with. `effects` are added to the log-odds of
+    `attribution` says what moved an answer, for a model that can tell. `effects` are added to the log-odds of
     what the graph answers: how far processors are from it, by groups of payments (`features.effects`). The evaluation is
     that of both together.
     """
@@ -141,7 +160,7 @@ class ModelEntry(Record, frozen=True, kw_only=True):
     policy_value: PolicyValue | None = None
     selection: Selection | None = None
     untrained_because: str | None = None
-    typical: tuple[float, ...] = ()
+    attribution: Attribution | None = None
     effects: tuple[Level, ...] = ()
 
 

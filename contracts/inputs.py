@@ -68,7 +68,7 @@ class PolicyInputs(Record, frozen=True, kw_only=True):
     waits, success
         Waits from now, seconds, and for each the success probability of each candidate; retry.
     moved
-        What the model said for the best candidate with one group of features at a time replaced by a typical payment's.
+        By group of features that moved the estimate most: what the estimate would be without that.
     """
 
     moment_us: int

@@ -209,6 +209,9 @@ USES: Final[dict[ModelName, tuple[str, ...]]] = {
 }
 """The groups that each model sees."""
 
+GROUP_OF: Final[dict[str, str]] = {spec.name: group for group, specs in GROUPS.items() for spec in specs}
+"""The group of every feature."""
+
 CATALOG: Final[Specs] = tuple(spec for specs in GROUPS.values() for spec in specs)
 
 BY_SCOPE: Final[dict[Scope, Specs]] = {

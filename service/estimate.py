@@ -18,6 +18,7 @@ from features.catalog import POSITION
 from features.effects import shifted
 from service.errors import ModelFailed
 from service.models.bundle import Bundle
+from service.models.scorer import Moves
 
 Table = tuple[tuple[float, ...], ...]
 """Probabilities: a row for each way or wait, in it one for each candidate."""
@@ -42,13 +43,17 @@ class Estimates:
         Names of models that are not to be asked: their priors answer. A replay names those that failed then.
     """
 
-    __slots__ = ("_bundle", "_silent", "failed")
+    __slots__ = ("_bundle", "_silent", "failed", "moves", "offsets")
 
     def __init__(self, bundle: Bundle, silent: Collection[str] = ()) -> None:
         self._bundle = bundle
         self._silent = silent
         self.failed: list[ModelFailed] = []
         """What failed, in the order in which it did."""
+        self.offsets: list[float] = []
+        """What was added to the log-odds of each candidate's approval; empty when nothing was."""
+        self.moves: Moves | None = None
+        """What moved each estimate of `approval` or `success`, in their order; None where the model does not tell."""
 
     def approval(
         self, kind: str, request: Payment, processors: Sequence[str], variants: Sequence[Variant], rows: Matrix
@@ -63,14 +68,14 @@ class Estimates:
         if not processors:
             return ((),) * len(variants)
         name, rates = MODEL_OF[kind], self._bundle.rates
-        flat = self._ask(name, in_every_way(rows, request, variants))
+        flat, self.moves = self._ask(name, in_every_way(rows, request, variants))
         if flat is None:
             return (tuple([self._prior(name, request, each) for each in processors]),) * len(variants)
         width = len(processors)
         effects = self._bundle.effects[name]
         if effects:
-            offsets = effects.offsets(request, processors) * len(variants)
-            flat = [shifted(p, offset) for p, offset in zip(flat, offsets, strict=True)]
+            self.offsets = effects.offsets(request, processors)
+            flat = [shifted(p, offset) for p, offset in zip(flat, self.offsets * len(variants), strict=True)]
         if rates is not None:
             for place, each in enumerate(processors):
                 if not rates.knows(each):
@@ -80,7 +85,7 @@ class Estimates:
 
     def risk(self, rows: Matrix) -> float:
         """Return the fraud probability of the payment as it was asked about."""
-        answers = self._ask("risk", rows[:1])
+        answers, _ = self._ask("risk", rows[:1])
         return self._bundle.scorer.prior("risk") if answers is None else answers[0]
 
     def success(
@@ -100,7 +105,7 @@ class Estimates:
             plan.retry_rows(ways[start : start + count], request, at, processors, waits)
             for start in range(0, len(ways), count)
         ]
-        flat = self._ask("retry", matrix[0] if len(matrix) == 1 else np.concatenate(matrix))
+        flat, self.moves = self._ask("retry", matrix[0] if len(matrix) == 1 else np.concatenate(matrix))
         if flat is None:
             key = f"{request.card_network}|{request.decline.response_code or ''}"
             prior = self._bundle.scorer.prior("retry", key)
@@ -113,15 +118,15 @@ class Estimates:
             return rates.of(request, processor).probability
         return self._bundle.scorer.prior(model, f"{processor}|{request.card_network}", processor)
 
-    def _ask(self, model: str, rows: Matrix) -> list[float] | None:
-        """Return the model's probabilities; None when the bundle has no such model, or when it failed."""
+    def _ask(self, model: str, rows: Matrix) -> tuple[list[float] | None, Moves | None]:
+        """Return the model's probabilities and moves; None when the bundle has no such model, or when it failed."""
         if model in self._silent or not self._bundle.scorer.trained(model):
-            return None
+            return None, None
         try:
-            return self._bundle.scorer.probability(model, rows)
+            return self._bundle.scorer.score(model, rows)
         except ModelFailed as error:
             self.failed.append(error)
-            return None
+            return None, None
 
 
 def in_every_way(rows: Matrix, request: Payment, variants: Sequence[Variant]) -> Matrix:

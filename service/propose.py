@@ -17,7 +17,7 @@ from features.clock import SECOND
 from service import answer, explain
 from service.answer import told
 from service.errors import ModelFailed
-from service.estimate import MODEL_OF, Estimates
+from service.estimate import Estimates
 from service.ledger import Limit
 from service.question import Question
 from service.record import DecisionRecord, decode, of_payment, seen_before
@@ -89,6 +89,7 @@ class PaymentProposer:
             standings=bundle.policy.standings(processors, states.standings, at),
             ledger=states.ledger,
         )
+        self._estimates = estimates
         for error in estimates.failed:
             fault(question, error)
 
@@ -100,8 +101,8 @@ class PaymentProposer:
             inputs = msgspec.structs.replace(inputs, ledger=ledger)
         choice = answer.choose(bundle, self._kind, request, inputs, question.degraded, given_up=given_up)
         why = None
-        if not told(question.degraded) and explain.is_worth(bundle, MODEL_OF[self._kind], question.deadline):
-            groups, why = explain.of_payment(bundle, self._kind, request, inputs, self._rows, choice)
+        if not told(question.degraded):
+            groups, why = explain.of_payment(bundle, self._kind, request, inputs, self._estimates, choice)
             inputs = msgspec.structs.replace(inputs, moved=groups)
         made = answer.decision(bundle, request, inputs, choice, why, question.tail)
         likely = answer.expected(request, inputs, made)
@@ -145,7 +146,7 @@ class RetryProposer:
         bundle, request, at, processors = question.bundle, question.request, question.at, question.processors
         permitted = answer.permit(bundle, request, at, ledger)
         inputs = PolicyInputs(moment_us=at, processors=processors, standings=self._standings, ledger=ledger)
-        rows = None
+        rows = estimates = None
         waits = bundle.policy.waits(permitted) if processors else ()
         if waits:
             rows = self._rows()
@@ -157,8 +158,8 @@ class RetryProposer:
                 self._fault(question, error)
         choice = answer.plan(bundle, request, permitted, inputs, question.degraded, given_up=given_up)
         why = None
-        if rows is not None and not told(question.degraded) and explain.is_worth(bundle, "retry", question.deadline):
-            groups, why = explain.of_retry(bundle, request, inputs, rows, choice)
+        if estimates is not None and not told(question.degraded):
+            groups, why = explain.of_retry(bundle, inputs, estimates, choice)
             inputs = msgspec.structs.replace(inputs, moved=groups)
         made = answer.retry_decision(bundle, request, choice, why, question.tail)
         record = None

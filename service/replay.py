@@ -116,7 +116,7 @@ def _payment(event: AuthDecided | RoutingDecided, known: PolicyInputs, bundle: B
     choice = answer.choose(bundle, kind, request, inputs, recorded.degraded, given_up=given_up)
     why = None
     if known.moved:
-        groups, why = explain.of_payment(bundle, kind, request, inputs, rows, choice)
+        groups, why = explain.of_payment(bundle, kind, request, inputs, estimates, choice)
         inputs = msgspec.structs.replace(inputs, moved=groups)
     return answer.decision(bundle, request, inputs, choice, why, _tail(recorded)), inputs
 
@@ -127,18 +127,17 @@ def _retry(event: RetryDecided, known: PolicyInputs, bundle: Bundle) -> tuple[Re
     permitted = answer.permit(bundle, request, known.moment_us, known.ledger)
     waits = bundle.policy.waits(permitted) if known.processors else ()
     inputs = msgspec.structs.replace(known, variants=(), waits=waits, success=())
-    rows = None
+    estimates = None
     if waits:
-        rows = _rows(event)
         modes = bundle.policy.modes(request, permitted)
         estimates = Estimates(bundle, _silent(recorded))
-        success = estimates.success(request, known.moment_us, known.processors, modes, waits, rows)
+        success = estimates.success(request, known.moment_us, known.processors, modes, waits, _rows(event))
         inputs = msgspec.structs.replace(inputs, variants=modes, success=success)
     given_up = GIVEN_UP in recorded.reasons
     choice = answer.plan(bundle, request, permitted, inputs, recorded.degraded, given_up=given_up)
     why = None
-    if known.moved and rows is not None:
-        groups, why = explain.of_retry(bundle, request, inputs, rows, choice)
+    if known.moved and estimates is not None:
+        groups, why = explain.of_retry(bundle, inputs, estimates, choice)
         inputs = msgspec.structs.replace(inputs, moved=groups)
     return answer.retry_decision(bundle, request, choice, why, _tail(recorded)), inputs
 

@@ -65,7 +65,7 @@ _DECISION: Final[dict[str, Any]] = {
     "reasons": [
         {"code": "risk_tier", "detail": "risk 0.04: LOW (MEDIUM from 0.3, HIGH from 0.7)"},
         {"code": "best_expected_value", "detail": "brook: 1012.4 minor units at approval 0.93"},
-        {"code": "moved_by", "detail": "estimate 0.9300: card +0.0450, bin -0.0120 against a typical payment"},
+        {"code": "moved_by", "detail": "estimate 0.9300: card +0.0450, bin -0.0120"},
     ],
     "degraded": [],
     "bundle_version": "2026-11-20.1",

@@ -3,6 +3,7 @@
 This module must not know where a bundle lies or what an answer is made of.
 """
 
+from math import log, log1p
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -10,20 +11,24 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from contracts.bundle import Manifest, ModelEntry
+from contracts.bundle import Calibration, Manifest, ModelEntry
 from features.assemble import RETRY_WIDTH, WIDTH, Matrix
 from features.catalog import GROUPS, POSITION
+from features.hierarchy import probability
 from service.errors import BundleRefused, ModelFailed
 
 GOLDEN_TOLERANCE: Final = 1e-5
 """How far this machine's answer to a golden row may be from the trainer's."""
-_GROUP_OF: Final = {spec.name: group for group, specs in GROUPS.items() for spec in specs}
+Moves = npt.NDArray[np.float32]
+"""How far each group of features moved an answer before it was calibrated: shape (rows, groups)."""
+_EDGE: Final = 1e-6
+"""How far a share is kept from 0 and 1 when it is calibrated, as in the graphs."""
 
 
 class Model:
-    """One ONNX graph in one thread; answers a calibrated probability per row."""
+    """One ONNX graph in one thread; answers a calibrated probability per row, and what moved it if it can."""
 
-    __slots__ = ("_columns", "_groups", "_in_group", "_name", "_run", "_typical", "knows_typical")
+    __slots__ = ("_calibration", "_columns", "_name", "_outputs", "_run", "attribution")
 
     def __init__(self, name: str, entry: ModelEntry, graph: bytes) -> None:
         options = onnxruntime.SessionOptions()
@@ -33,13 +38,12 @@ class Model:
         self._name = name
         self._run: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run
         self._columns = np.array([POSITION[each] for each in entry.inputs], dtype=np.intp)
-        self.knows_typical = bool(entry.typical)
-        self._typical = np.array(entry.typical, dtype=np.float32)
-        self._groups = [name for name in dict.fromkeys(map(_GROUP_OF.__getitem__, entry.inputs)) if entry.typical]
-        self._in_group = np.array([[_GROUP_OF[each] == name for each in entry.inputs] for name in self._groups])
+        self.attribution = entry.attribution
+        self._outputs = ["probability"] if entry.attribution is None else ["probability", "moves"]
+        self._calibration = entry.calibration or Calibration(method="none")
 
-    def probability(self, rows: Matrix) -> list[float]:
-        """Return one probability per row of the catalog's vector.
+    def score(self, rows: Matrix) -> tuple[list[float], Moves | None]:
+        """Return one probability per row of the catalog's vector, and the moves of each row where the model tells them.
 
         Raises
         ------
@@ -48,26 +52,10 @@ class Model:
         """
         return self.of_inputs(rows.take(self._columns, axis=1))
 
-    def made_typical(self, row: Matrix) -> dict[str, float]:
-        """Return by group of features the probability of a row in which that group is as a typical payment has it.
-
-        Parameters
-        ----------
-        row
-            Shape (1, n), of the catalog's vector.
-
-        Raises
-        ------
-        ModelFailed
-            As in `probability`; also for a model without a typical row.
-        """
-        inputs = np.where(self._in_group, self._typical, row.take(self._columns, axis=1))
-        return dict(zip(self._groups, self.of_inputs(inputs), strict=True))
-
-    def of_inputs(self, inputs: Matrix) -> list[float]:
-        """Return one probability per row of this model's own inputs, shape (n, inputs)."""
+    def of_inputs(self, inputs: Matrix) -> tuple[list[float], Moves | None]:
+        """Return the same for rows of this model's own inputs, shape (n, inputs)."""
         try:
-            answer: npt.NDArray[np.float32] = self._run(["probability"], {"rows": inputs})[0]
+            answer, *moves = self._run(self._outputs, {"rows": inputs})
             shape, probabilities = answer.shape, answer.tolist()
         except Exception as error:  # onnxruntime raises whatever its kernels do
             raise ModelFailed(self._name, type(error).__name__) from error
@@ -76,7 +64,35 @@ class Model:
         for p in probabilities:
             if not 0.0 <= p <= 1.0:
                 raise ModelFailed(self._name, "it answered something that is no probability")
-        return cast(list[float], probabilities)
+        return cast(list[float], probabilities), moves[0] if moves else None
+
+    def without(self, moves: Moves, most: int) -> list[tuple[str, float]]:
+        """Return the groups that moved an answer most, and the probability without what each of them did, largest first.
+
+        Parameters
+        ----------
+        moves
+            Of one row, shape (groups,).
+        most
+            How many groups at the most.
+        """
+        assert self.attribution is not None
+        steps: list[float] = moves.tolist()
+        answer = self.attribution.base + sum(steps)
+        largest = sorted(range(len(steps)), key=lambda place: -abs(steps[place]))[:most]
+        return [(self.attribution.groups[place], self._calibrated(answer - steps[place])) for place in largest]
+
+    def _calibrated(self, answer: float) -> float:
+        """Return what the graph makes of its trees' answer (``trainer.fit.calibration.apply``)."""
+        assert self.attribution is not None
+        if self.attribution.unit == "log_odds":
+            answer = probability(answer)
+        scaling = self._calibration
+        if scaling.method == "none":
+            return min(max(answer, 0.0), 1.0)
+        share = min(max(answer, _EDGE), 1.0 - _EDGE)
+        high = scaling.slope if scaling.method == "platt" else scaling.slope_high
+        return probability(scaling.slope * log(share) - high * log1p(-share) + scaling.offset)
 
 
 class Scorer:
@@ -93,17 +109,17 @@ class Scorer:
         """Tell whether the bundle has this model."""
         return name in self._models
 
+    def score(self, name: str, rows: Matrix) -> tuple[list[float], Moves | None]:
+        """Return the model's probability per row and what moved it; see `Model.score`."""
+        return self._models[name].score(rows)
+
     def probability(self, name: str, rows: Matrix) -> list[float]:
-        """Return the model's probability per row; see `Model.probability`."""
-        return self._models[name].probability(rows)
+        """Return the model's probability per row alone."""
+        return self._models[name].score(rows)[0]
 
-    def knows_typical(self, name: str) -> bool:
-        """Tell whether the bundle has this model, and a typical row of it."""
-        return name in self._models and self._models[name].knows_typical
-
-    def made_typical(self, name: str, row: Matrix) -> dict[str, float]:
-        """Return the model's probability with each group as a typical payment has it; see `Model.made_typical`."""
-        return self._models[name].made_typical(row)
+    def without(self, name: str, moves: Moves, most: int) -> list[tuple[str, float]]:
+        """Return the groups that moved a model's answer most; see `Model.without`."""
+        return self._models[name].without(moves, most)
 
     def prior(self, name: str, *keys: str) -> float:
         """Return the most specific prior there is: the first of `keys` that is known, else the overall rate."""
@@ -129,9 +145,9 @@ def load_models(folder: Path, manifest: Manifest, graphs: dict[str, bytes]) -> d
         for each in entry.inputs:
             if POSITION.get(each, known) >= known:
                 raise BundleRefused(str(folder), f"the {name} model wants {each}, which is no feature it can have")
-        if len(entry.typical) not in (0, len(entry.inputs)):
-            reason = f"the {name} model has {len(entry.inputs)} inputs, a typical row of it {len(entry.typical)}"
-            raise BundleRefused(str(folder), reason)
+        told = () if entry.attribution is None else entry.attribution.groups
+        if unknown := [group for group in told if group not in GROUPS]:
+            raise BundleRefused(str(folder), f"the {name} model tells of {unknown[0]}, which is no group of features")
         if not entry.golden_rows or len(entry.golden_rows) != len(entry.golden_expected):
             counts = f"{len(entry.golden_rows)} and {len(entry.golden_expected)}"
             reason = f"expected golden rows of the {name} model and as many answers, got {counts}"
@@ -139,7 +155,7 @@ def load_models(folder: Path, manifest: Manifest, graphs: dict[str, bytes]) -> d
         try:
             model = Model(name, entry, graph)
             rows = np.array(entry.golden_rows, dtype=np.float32).reshape(-1, len(entry.inputs))
-            answers = model.of_inputs(rows)
+            answers, moves = model.of_inputs(rows)
         except ModelFailed as error:
             raise BundleRefused(str(folder), str(error)) from error
         except Exception as error:  # onnxruntime's own tree is not exported
@@ -147,6 +163,9 @@ def load_models(folder: Path, manifest: Manifest, graphs: dict[str, bytes]) -> d
         off = max(abs(a - b) for a, b in zip(answers, entry.golden_expected, strict=True))
         if off > GOLDEN_TOLERANCE:
             reason = f"the {name} model is {off:.2e} off on its golden rows, allowed {GOLDEN_TOLERANCE:.0e}"
+            raise BundleRefused(str(folder), reason)
+        if moves is not None and moves.shape != (len(rows), len(told)):
+            reason = f"the {name} model tells of {len(told)} groups, its moves have the shape {moves.shape}"
             raise BundleRefused(str(folder), reason)
         models[name] = model
     return models

@@ -3,8 +3,8 @@
 This module must not know where rows come from.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,14 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from xgboost import XGBClassifier
 
-from contracts.bundle import Calibration
+from contracts.bundle import Attribution, Calibration
 from trainer.errors import ExportError
 from trainer.fit import regression as _registered  # noqa: F401  (teaches skl2onnx the risk regression)
+from trainer.fit.attribution import attributed, is_trees
 from trainer.fit.calibration import EDGE, apply, slope_high
 from trainer.fit.stumps import without_bare_leaves
+
+Floats = npt.NDArray[np.float32]
 
 OPSET: Final = 17
 XGB_OPSET: Final = 15
@@ -29,8 +32,29 @@ TOLERANCE: Final = 1e-5
 """The largest difference between the graph's float32 answer and the estimator's own."""
 
 
-def export(estimator: Any, columns: int, calibration: Calibration) -> bytes:
-    """Return the serialized graph: input "rows" (n, columns) float32, output "probability" (n,) float32."""
+class Graph(NamedTuple):
+    """A serialized graph, and what its moves are; None where it says none."""
+
+    serialized: bytes
+    attribution: Attribution | None
+
+
+def export(
+    estimator: Any, columns: int, calibration: Calibration, groups: Sequence[str] = (), rows: Floats | None = None
+) -> Graph:
+    """Return the graph of a fitted estimator.
+
+    Its input "rows" is float32 (n, columns), its output "probability" float32 (n,). Trees whose `groups` are given have a second
+    output "moves", float32 (n, number of groups): how far each group moved the answer before it was calibrated
+    (``trainer.fit.attribution``).
+
+    Parameters
+    ----------
+    groups
+        The group of each column.
+    rows
+        Shape (n, columns): what the moves are from the mean of.
+    """
     if isinstance(estimator, XGBClassifier):
         graph = convert_xgboost(
             without_bare_leaves(estimator),
@@ -48,50 +72,65 @@ def export(estimator: Any, columns: int, calibration: Calibration) -> bytes:
         # A graph of trees alone names only the ml domain; the calibration needs the ordinary operators.
         graph.opset_import.append(helper.make_opsetid("", XGB_OPSET))
     # skl2onnx names a graph by chance; the same model must be the same bytes.
-    graph.graph.name = "model"
-    steps = _calibrated(graph.graph, graph.graph.output[1].name, calibration)
-    graph.graph.node.extend(steps)
-    del graph.graph.output[:]
-    graph.graph.output.append(helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None]))
+    inner = graph.graph
+    inner.name = "model"
+    outputs = [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None])]
+    attribution = None
+    if groups and rows is not None and is_trees(inner):
+        nodes, attribution = attributed(inner, groups, rows, "pm_both", "moves")
+        del inner.node[:]
+        inner.node.extend(nodes)
+        inner.node.extend(_calibrated(inner, "pm_both", 0, calibration))
+        outputs.append(helper.make_tensor_value_info("moves", TensorProto.FLOAT, [None, len(attribution.groups)]))
+    else:
+        inner.node.extend(_calibrated(inner, inner.output[1].name, 1, calibration))
+    del inner.output[:]
+    inner.output.extend(outputs)
+    _prune(inner)
     onnx.checker.check_model(graph)
-    serialized: bytes = graph.SerializeToString()
-    return serialized
+    return Graph(graph.SerializeToString(), attribution)
 
 
-def _constants(graph: Any, **values: float) -> list[str]:
-    """Add named float32 numbers to a graph and return their names there."""
-    for name, value in values.items():
-        graph.initializer.append(helper.make_tensor(f"pm_{name}", TensorProto.FLOAT, [], [value]))
-    return [f"pm_{name}" for name in values]
+def _prune(graph: Any) -> None:
+    """Take out what no output needs: every node costs about a microsecond a run."""
+    wanted = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
 
 
-def _calibrated(graph: Any, probabilities: str, calibration: Calibration) -> list[Any]:
-    """Return the nodes that take the positive class and calibrate it, as ``trainer.fit.calibration.apply`` does."""
-    node = helper.make_node
-    graph.initializer.append(helper.make_tensor("pm_positive", TensorProto.INT64, [], [1]))
-    positive = node("Gather", [probabilities, "pm_positive"], ["pm_raw"], axis=1)
+def _calibrated(graph: Any, both: str, positive: int, calibration: Calibration) -> list[Any]:
+    """Return the nodes that calibrate the positive class, as ``trainer.fit.calibration.apply`` does.
+
+    Parameters
+    ----------
+    both, positive
+        Name of the shares of both classes, (n, 2), and which column is the positive class. The other class' own share is used
+        too: near 1, float32 has too few digits left for 1 - p.
+    """
+    node, constant = helper.make_node, helper.make_tensor
+    edge = 0.0 if calibration.method == "none" else EDGE
+    # A sum of float32 shares may end a hair outside 0 to 1.
+    graph.initializer.append(constant("pm_low", TensorProto.FLOAT, [], [edge]))
+    graph.initializer.append(constant("pm_high", TensorProto.FLOAT, [], [1 - edge]))
+    clip = node("Clip", [both, "pm_low", "pm_high"], ["pm_kept"])
     if calibration.method == "none":
-        # A sum of float32 shares may end a hair outside 0 to 1.
-        low, high = _constants(graph, low=0.0, high=1.0)
-        return [positive, node("Clip", ["pm_raw", low, high], ["probability"])]
-    low, high = _constants(graph, low=EDGE, high=1 - EDGE)
-    # The other class' own share: near 1, float32 has too few digits left for 1 - p.
-    graph.initializer.append(helper.make_tensor("pm_negative", TensorProto.INT64, [], [0]))
-    slope, at_high, offset = _constants(
-        graph, slope=calibration.slope, slope_high=slope_high(calibration), offset=calibration.offset
-    )
+        graph.initializer.append(constant("pm_positive", TensorProto.INT64, [], [positive]))
+        return [clip, node("Gather", ["pm_kept", "pm_positive"], ["probability"], axis=1)]
+    slopes = [calibration.slope, -slope_high(calibration)]
+    graph.initializer.append(constant("pm_slopes", TensorProto.FLOAT, [2, 1], slopes[:: -1 if positive else 1]))
+    graph.initializer.append(constant("pm_offset", TensorProto.FLOAT, [1], [calibration.offset]))
+    graph.initializer.append(constant("pm_flat", TensorProto.INT64, [1], [-1]))
     return [
-        positive,
-        node("Clip", ["pm_raw", low, high], ["pm_p"]),
-        node("Gather", [probabilities, "pm_negative"], ["pm_raw_q"], axis=1),
-        node("Clip", ["pm_raw_q", low, high], ["pm_q"]),
-        node("Log", ["pm_p"], ["pm_log_p"]),
-        node("Log", ["pm_q"], ["pm_log_q"]),
-        node("Mul", ["pm_log_p", slope], ["pm_for"]),
-        node("Mul", ["pm_log_q", at_high], ["pm_against"]),
-        node("Sub", ["pm_for", "pm_against"], ["pm_scaled"]),
-        node("Add", ["pm_scaled", offset], ["pm_moved"]),
-        node("Sigmoid", ["pm_moved"], ["probability"]),
+        clip,
+        node("Log", ["pm_kept"], ["pm_logs"]),
+        node("Gemm", ["pm_logs", "pm_slopes", "pm_offset"], ["pm_scaled"]),
+        node("Sigmoid", ["pm_scaled"], ["pm_column"]),
+        node("Reshape", ["pm_column", "pm_flat"], ["probability"]),
     ]
 
 

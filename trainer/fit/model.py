@@ -14,6 +14,7 @@ import polars as pl
 
 from contracts.bundle import Evaluation, ModelEntry, ModelName
 from contracts.hierarchy import Level
+from features.catalog import GROUP_OF
 from trainer.evaluate import off_policy
 from trainer.fit import (
     baselines,
@@ -41,6 +42,9 @@ GOLDEN_ROWS: Final = 16
 
 THROUGH_PROCESSORS: Final[tuple[ModelName, ...]] = ("approval", "routing")
 """Models that compare processors."""
+
+MOST_AVERAGED: Final = 10_000
+"""Training rows of which the means in a tree's nodes are made, at the most."""
 
 MOST_PROVED: Final = 50_000
 """Held-out rows on which graph and estimator are compared at the most."""
@@ -91,7 +95,11 @@ def fit_model(model: ModelName, data: Dataset, history: pl.LazyFrame, grid: Sequ
     particular: tuple[Level, ...] = ()
     if model in THROUGH_PROCESSORS:
         particular = effects.learn(train.frame.filter(answered), labels, calibration.apply(scaling, raw))
-    graph = export.export(estimator, len(INPUTS[model]), scaling)
+    # Nobody is told what moved the risk.
+    groups = () if model == "risk" else tuple(GROUP_OF[name] for name in INPUTS[model])
+    graph, attribution = export.export(
+        estimator, len(INPUTS[model]), scaling, groups, _spread(train.features, MOST_AVERAGED)
+    )
     proof = _spread(test.features if len(test.features) else train.features, MOST_PROVED)
     export.prove(graph, estimator, scaling, proof, model)
     golden = _spread(proof, GOLDEN_ROWS)
@@ -105,7 +113,7 @@ def fit_model(model: ModelName, data: Dataset, history: pl.LazyFrame, grid: Sequ
         golden_expected=tuple(float(value) for value in export.run(graph, golden)),
         calibration=scaling,
         effects=particular,
-        typical=tuple(float(value) for value in np.median(train.features, axis=0)),
+        attribution=attribution,
     )
     if test.one_class:
         return Fitted(entry, graph, None)

@@ -17,15 +17,13 @@ from skl2onnx.algebra.onnx_ops import (
     OnnxArgMax,
     OnnxCast,
     OnnxConcat,
+    OnnxGemm,
     OnnxLess,
     OnnxLog,
-    OnnxMatMul,
     OnnxMax,
     OnnxMin,
     OnnxMul,
     OnnxSigmoid,
-    OnnxSub,
-    OnnxWhere,
 )
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 
@@ -49,20 +47,18 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     fill = pipeline.named_steps["expand"].fill_
     version = {"op_version": container.target_opset}
     zero, one = np.array([0.0]), np.array([1.0])
+    # What is absent counts as its column's mean log: here the log of an absent value is 0, and its flag bears the rest.
+    of_flags = of_flags + fill.reshape(-1, 1) * of_logs + (fill * fill).reshape(-1, 1) * of_squares
+    weights = np.concatenate([of_logs, of_squares, of_flags])
 
     x = OnnxCast(operator.inputs[0], to=TensorProto.DOUBLE, **version)
     there = OnnxMax(OnnxMin(x, ceiling, **version), zero, **version)
-    absent = OnnxLess(x, zero, **version)
-    logs = OnnxWhere(absent, fill, OnnxLog(OnnxAdd(there, one, **version), **version), **version)
-    flags = OnnxCast(absent, to=TensorProto.DOUBLE, **version)
-    terms = OnnxAdd(
-        OnnxMatMul(logs, of_logs, **version),
-        OnnxMatMul(OnnxMul(logs, logs, **version), of_squares, **version),
-        **version,
-    )
-    margin = OnnxAdd(OnnxAdd(terms, OnnxMatMul(flags, of_flags, **version), **version), np.array([bias]), **version)
-    p = OnnxSigmoid(margin, **version)
-    both = OnnxConcat(OnnxSub(one, p, **version), p, axis=1, **version)
+    logs = OnnxLog(OnnxAdd(there, one, **version), **version)
+    flags = OnnxCast(OnnxLess(x, zero, **version), to=TensorProto.DOUBLE, **version)
+    terms = OnnxConcat(logs, OnnxMul(logs, logs, **version), flags, axis=1, **version)
+    # Of the other class too, so that its share keeps its digits near 0.
+    margins = OnnxGemm(terms, np.concatenate([-weights, weights], axis=1), np.array([-bias, bias]), **version)
+    both = OnnxSigmoid(margins, **version)
     label = OnnxArgMax(both, axis=1, keepdims=0, output_names=operator.outputs[:1], **version)
     probabilities = OnnxCast(both, to=TensorProto.FLOAT, output_names=operator.outputs[1:], **version)
     label.add_to(scope, container)

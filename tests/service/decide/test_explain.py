@@ -1,4 +1,4 @@
-"""What moves an estimate: one group of features at a time as a typical payment has it."""
+"""What moves an estimate: the groups of features that did most of it, as the estimate without them."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ from contracts.bundle import Manifest
 from contracts.decision import Reason
 from contracts.event import DecisionMade
 from features.assemble import WIDTH
-from features.catalog import GROUPS, POSITION
 from features.effects import shifted
 from service import answer as answers
 from service.estimate import in_every_way
 from service.explain import reason_of
 from tests.parts import Parts, Tell, act, activate, add_bundle, auth, retry, routing, soon, with_model
+from trainer.fit.calibration import apply
 
 
 async def event_of(parts: Parts, question: Any, seconds: float = 5.0) -> DecisionMade:
@@ -36,7 +36,7 @@ def moved_by(event: DecisionMade) -> list[Reason]:
 
 
 @pytest.mark.parametrize("question", [auth(fraud_score=0.9), routing(uses_3ds=True)], ids=["auth", "routing"])
-def test_each_group_is_replaced_alone_and_the_largest_moves_are_told(question: Any, tell: Tell) -> None:
+def test_the_largest_moves_are_told_as_the_estimate_without_them(question: Any, tell: Tell) -> None:
     async def story(parts: Parts) -> None:
         event = await event_of(parts, question)
         inputs, vectors, bundle = event.inputs, event.vectors, parts.bundle
@@ -44,32 +44,32 @@ def test_each_group_is_replaced_alone_and_the_largest_moves_are_told(question: A
         assert vectors is not None
         model = "approval" if isinstance(question, type(auth())) else "routing"
         entry = bundle.manifest.models[model]
+        assert entry.attribution is not None
+        assert entry.calibration is not None
         place = inputs.processors.index(str(event.answer.processor))
         way = answers.way(question, inputs.variants, event.answer)  # type: ignore[arg-type]
         rows = np.frombuffer(vectors.rows, dtype="<f4").reshape(-1, WIDTH)
-        row = in_every_way(rows[place : place + 1], question, inputs.variants[way : way + 1])[0]
+        row = in_every_way(rows[place : place + 1], question, inputs.variants[way : way + 1])
         (offset,) = bundle.effects[model].offsets(question, (inputs.processors[place],))
+        (answer,), moves = bundle.scorer.score(model, row)
         estimate = inputs.approval[way][place]
-        assert set(inputs.moved) == {
-            group for group, specs in GROUPS.items() if any(spec.name in entry.inputs for spec in specs)
-        }
-        for group, p in inputs.moved.items():
-            other = row.copy()
-            for spec in GROUPS[group]:
-                if spec.name in entry.inputs:
-                    other[POSITION[spec.name]] = entry.typical[entry.inputs.index(spec.name)]
-            (alone,) = bundle.scorer.probability(model, other.reshape(1, -1))
-            # In one run with the others the last bit may be another.
-            assert p == pytest.approx(shifted(alone, offset), abs=1e-6)
+        assert estimate == pytest.approx(shifted(answer, offset), abs=1e-6)
+        assert moves is not None
+        steps = dict(zip(entry.attribution.groups, moves[0].tolist(), strict=True))
+        largest = sorted(steps, key=lambda group: -abs(steps[group]))[:3]
+        assert list(inputs.moved) == largest
+        whole = entry.attribution.base + sum(steps.values())
+        for group in largest:
+            alone = apply(entry.calibration, np.array([whole - steps[group]]))[0]
+            assert inputs.moved[group] == pytest.approx(shifted(float(alone), offset), abs=1e-6)
+        # All moves taken back one after the other lead from the answer to the base.
+        assert answer == pytest.approx(float(apply(entry.calibration, np.array([whole]))[0]), abs=1e-5)
         (reason,) = moved_by(event)
         assert event.answer.reasons[-1] == reason
         assert len(event.answer.reasons) <= 5
-        largest = sorted(inputs.moved, key=lambda group: -abs(estimate - inputs.moved[group]))[:3]
-        assert reason.detail.startswith(
-            f"estimate {estimate:.4f}: {largest[0]} {estimate - inputs.moved[largest[0]]:+.4f}"
-        )
         for group in largest:
-            assert f"{group} {estimate - inputs.moved[group]:+.4f}" in reason.detail
+            move = estimate - inputs.moved[group]
+            assert abs(move) < 0.001 or f"{group} {move:+.4f}" in reason.detail
 
     tell(story)
 
@@ -78,10 +78,11 @@ def test_a_planned_retry_is_explained_and_one_that_is_not_planned_is_not(tell: T
     async def story(parts: Parts) -> None:
         planned = await event_of(parts, retry("atlas", "51"))
         assert planned.inputs is not None
-        entry = parts.bundle.manifest.models["retry"]
-        assert set(planned.inputs.moved) == {
-            group for group, specs in GROUPS.items() if any(spec.name in entry.inputs for spec in specs)
-        }
+        attribution = parts.bundle.manifest.models["retry"].attribution
+        assert attribution is not None
+        assert attribution.unit == "log_odds"
+        assert len(planned.inputs.moved) == 3
+        assert set(planned.inputs.moved) <= set(attribution.groups)
         place = answers.wait(planned.inputs, planned.answer)  # type: ignore[arg-type]
         assert place is not None
         column = planned.inputs.processors.index(str(planned.answer.processor))
@@ -97,10 +98,9 @@ def test_a_planned_retry_is_explained_and_one_that_is_not_planned_is_not(tell: T
 def test_there_is_no_explanation_where_it_would_explain_nothing(tell_memory: Tell) -> None:
     async def story(parts: Parts) -> None:
         unknown = await event_of(parts, auth(processors=("nobody",)))
-        late = await event_of(parts, auth(payment_id="pay_2"), seconds=0.004)
         old = await event_of(parts, auth(payment_id="pay_3", occurred_at="1990-01-01T00:00:00Z"))
         assert old.answer.degraded == ("clock:occurred_long_ago",)
-        for event in (unknown, late, old):
+        for event in (unknown, old):
             assert moved_by(event) == []
             assert event.inputs is not None
             assert event.inputs.moved == {}
@@ -116,9 +116,9 @@ def test_there_is_no_explanation_where_it_would_explain_nothing(tell_memory: Tel
     tell_memory(story)
 
 
-def test_a_bundle_without_a_typical_payment_explains_nothing(bundle_shelf: Path, tmp_path: Path) -> None:
+def test_a_bundle_whose_models_do_not_tell_explains_nothing(bundle_shelf: Path, tmp_path: Path) -> None:
     def change(manifest: Manifest) -> Manifest:
-        return with_model(with_model(manifest, "approval", typical=()), "retry", typical=())
+        return with_model(with_model(manifest, "approval", attribution=None), "retry", attribution=None)
 
     add_bundle(tmp_path / "shelf", bundle_shelf, "old", change)
     activate(tmp_path / "shelf", "old")

@@ -91,8 +91,18 @@ def ragged_golden(manifest: Manifest) -> Manifest:
     return with_model(manifest, "risk", golden_rows=(first[1:], *others))
 
 
-def short_typical(manifest: Manifest) -> Manifest:
-    return with_model(manifest, "risk", typical=manifest.models["risk"].typical[1:])
+def unknown_group(manifest: Manifest) -> Manifest:
+    told = manifest.models["approval"].attribution
+    assert told is not None
+    return with_model(
+        manifest, "approval", attribution=msgspec.structs.replace(told, groups=("weather", *told.groups[1:]))
+    )
+
+
+def too_few_groups(manifest: Manifest) -> Manifest:
+    told = manifest.models["approval"].attribution
+    assert told is not None
+    return with_model(manifest, "approval", attribution=msgspec.structs.replace(told, groups=told.groups[1:]))
 
 
 def late_input(manifest: Manifest) -> Manifest:
@@ -172,7 +182,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no checksum": (model("risk", sha256=None), "risk.onnx was altered: expected sha256 None"),
     "golden rows that do not match": (change(off_golden), "the risk model is 1.00e-03 off on its golden rows"),
     "golden answers too few": (change(fewer_golden), "expected golden rows of the risk model and as many answers"),
-    "a typical row too short": (change(short_typical), "inputs, a typical row of it"),
+    "an unknown group": (change(unknown_group), "tells of weather, which is no group of features"),
+    "too few groups": (change(too_few_groups), "groups, its moves have the shape"),
     "golden rows too short": (change(ragged_golden), "the risk model cannot be opened"),
     "no golden rows": (model("risk", golden_rows=(), golden_expected=()), "expected golden rows of the risk model"),
     "a policy that cannot be": (change(impossible_policy), "exploration"),
