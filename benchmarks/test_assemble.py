@@ -18,6 +18,7 @@ from features.clock import micros
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, payment_keys
 from features.increment import result_increment
 from features.layout import LAYOUTS
+from features.native import Rows
 from features.state import add
 from service.models.bundle import Bundle
 from service.store.base import StateKeys, States
@@ -53,7 +54,7 @@ def cases(memory: MemoryStore, asked: Workload, loop: Loop, bundle: Bundle) -> l
     return found[:MOST]
 
 
-def assemble(plan: Plan, case: Case) -> Matrix:
+def assemble(plan: Rows, case: Case) -> Matrix:
     """Return one row per candidate, as `service.decide` does."""
     states = case.states
     return plan.rows(case.request, case.at, states.payment, case.request.processors, states.candidates)
@@ -87,6 +88,13 @@ def test_known_entities(benchmark: BenchmarkFixture, bundle: Bundle, cases: list
     benchmark.extra_info["features"] = len(bundle.manifest.features)
     benchmark.extra_info["states"] = known(cases[-1])
     assert benchmark(lambda: assemble(bundle.plan, turn())).shape == (5, WIDTH)
+
+
+def test_reference(benchmark: BenchmarkFixture, bundle: Bundle, cases: list[Case]) -> None:
+    """The plan in Python, which the kernel stands in for where it could be built."""
+    benchmark.group = GROUP
+    turn, plan = cycle(cases).__next__, Plan(bundle.manifest.encodings)
+    assert benchmark(lambda: assemble(plan, turn())).shape == (5, WIDTH)
 
 
 def test_nothing_known(benchmark: BenchmarkFixture, bundle: Bundle, cases: list[Case]) -> None:

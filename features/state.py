@@ -11,7 +11,11 @@ from typing import Final, Literal
 
 from features.increment import CODES, Increment
 from features.layout import AMOUNT, INDEX, MOST_ROWS, VERSION, WORD, Layout
-from features.newest import add_to_newest
+
+try:
+    from features.state_native import add_to_newest
+except ImportError:
+    from features.newest import add_to_newest
 
 Trouble = Literal["version", "corrupt"]
 

@@ -5,32 +5,14 @@ This module must not know why it is asked.
 
 import struct
 from bisect import bisect_left
-from typing import Final, NamedTuple
+from typing import Final
 
 from features.increment import Increment
 from features.layout import WORD, Layout
+from features.seen import LastSeen
 from features.state import Row, readable, trouble
 
 _MEMBER: Final = struct.Struct("<Ii")
-
-
-class LastSeen(NamedTuple):
-    """What a state says before an attempt of what the attempt will write over.
-
-    Attributes
-    ----------
-    attempt, amount
-        Time and amount of the last attempt, zeros for none.
-    member_tile
-        The tile in which the attempt's value was last seen; None for never, or for too long ago.
-    pushed_out
-        The member, and its tile, that makes room for a new one; None when there is room.
-    """
-
-    attempt: int = 0
-    amount: int = 0
-    member_tile: int | None = None
-    pushed_out: tuple[int, int] | None = None
 
 
 def last_seen(layout: Layout, blob: bytes | None, member: int | None) -> LastSeen:

@@ -14,7 +14,9 @@ from features.catalog import CATALOG
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS, candidate_keys, payment_keys
 from features.increment import Increment, attempt_increment, member
 from features.layout import LAYOUTS
-from features.undo import LastSeen, last_seen, without
+from features.native import last_seen
+from features.seen import LastSeen
+from features.undo import without
 from service.ledger import key_of
 from service.store.base import States, Update
 

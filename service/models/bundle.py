@@ -11,10 +11,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from contracts.bundle import FORMAT, Manifest
-from features.assemble import Plan, Unreadable, nobody
+from features.assemble import Unreadable, nobody
 from features.catalog import FINGERPRINT, NAMES
 from features.effects import Effects
 from features.hierarchy import Rates
+from features.native import Rows
+from features.native import plan as compiled
 from service.errors import BundleRefused
 from service.models.scorer import Scorer, load_models
 from service.policy.errors import PolicyError
@@ -32,7 +34,7 @@ class Bundle(NamedTuple):
     """
 
     manifest: Manifest
-    plan: Plan
+    plan: Rows
     scorer: Scorer
     policy: Policy
     processors: tuple[str, ...]
@@ -66,7 +68,7 @@ def load(folder: Path, rules: Rules, unreadable: Unreadable = nobody) -> Bundle:
     _check_priors(folder, manifest)
     models = load_models(folder, manifest, _graphs(folder, manifest))
     try:
-        plan = Plan(manifest.encodings, unreadable)
+        plan = compiled(manifest.encodings, unreadable)
         policy = Policy.compile(manifest, rules)
         effects = {name: Effects(entry.effects) for name, entry in manifest.models.items()}
     except (ValueError, PolicyError) as error:

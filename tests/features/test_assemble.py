@@ -17,10 +17,11 @@ from features.increment import attempt_increment, member, result_increment
 from features.layout import LAYOUTS
 from features.spec import ABSENT
 from features.state import add, empty
+from tests.features.both import Both
 
 NOON = 1_780_012_800 * SECOND
 ENCODINGS = {spec.name: neutral(0.5) for spec in CATALOG if spec.target is not None}
-PLAN = Plan(ENCODINGS)
+PLAN = Both(ENCODINGS)
 BARE = Payment(
     payment_id="p",
     merchant_id="m",
@@ -117,7 +118,7 @@ def test_at_the_ends_of_time_nothing_that_never_was_is_seen(at: int) -> None:
 @pytest.mark.parametrize("kind", PAYMENT_KINDS)
 def test_a_state_that_cannot_be_read_is_never_seen_and_told(kind: str) -> None:
     told: list[tuple[str, str]] = []
-    plan = Plan(ENCODINGS, lambda *what: told.append(what))
+    plan = Both(ENCODINGS, lambda *what: told.append(what))
     never = plan.rows(BARE, NOON, [], ["n"], [])
     assert told == []
     good = add(LAYOUTS[kind], None, attempt_increment(NOON, 5))

@@ -20,8 +20,9 @@ from features.increment import (
 )
 from features.layout import INDEX, LAYOUTS, MEASURES, MOST_ROWS, VERSION, Layout, Ring
 from features.newest import add_to_newest
+from features.seen import LastSeen
 from features.state import View, add, empty, is_readable, readable, trouble
-from features.undo import LastSeen, last_seen
+from features.undo import last_seen
 
 CARD = LAYOUTS["card"]
 NOON = 1_780_012_800 * SECOND

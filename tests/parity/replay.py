@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from features.assemble import Plan
 from features.catalog import CATALOG
 from features.entity import CANDIDATE_KINDS, FIELDS, KINDS, PAYMENT_KINDS, key
 from features.increment import Increment, attempt_increment, chargeback_increment, member, result_increment
@@ -16,9 +15,10 @@ from features.offline.plan import compute
 from features.state import add
 from service.store import FeatureStore
 from service.store.base import StateKeys, Update
+from tests.features.both import Both
 from tests.parity.streams import ENCODINGS, Row, history, questions, request
 
-PLAN: Final = Plan(ENCODINGS)
+PLAN: Final = Both(ENCODINGS)
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -1,0 +1,8 @@
+"""The types of the kernel `state_native.pyx`; `features.newest` and `features.undo` say what it does."""
+
+from features.increment import Increment
+from features.layout import Layout
+from features.seen import LastSeen
+
+def last_seen(layout: Layout, blob: bytes | None, member: int | None) -> LastSeen: ...
+def add_to_newest(layout: Layout, blob: bytes, increment: Increment, member: int | None) -> bytes | None: ...
