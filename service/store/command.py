@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
+from hiredis import pack_command
 from redis.crc import key_slot
 
 from features.clock import SECOND
@@ -284,8 +285,21 @@ def slot(name: str) -> int:
     return key_slot(name.encode())
 
 
-def in_full(command: Arguments) -> Arguments:
+def packed(command: Arguments | bytes) -> bytes:
+    """Return a command as Redis reads it."""
+    # Written in C: 2 us for an update, where redis-py's own packer takes 11. Its stub knows tuples of one only.
+    line: bytes = command if isinstance(command, bytes) else pack_command(command)  # type: ignore[arg-type]
+    return line
+
+
+_BY_SHA: Final = b"$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % SHA
+_WHOLE: Final = b"$4\r\nEVAL\r\n$%d\r\n%b\r\n" % (len(SCRIPT), SCRIPT)
+
+
+def in_full(command: Arguments | bytes) -> Arguments | bytes:
     """Return a command with the whole script, for a server that does not know it yet."""
+    if isinstance(command, bytes):
+        return command.replace(_BY_SHA, _WHOLE, 1)
     return ("EVAL", SCRIPT, *command[2:]) if command[0] == "EVALSHA" else command
 
 

@@ -23,29 +23,21 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from service.errors import StoreError, StoreUnavailable
+from service.store import lines
 from service.store.address import Address
 from service.store.base import (
-    ANSWER,
     EVENT_TTL_SECONDS,
-    LEDGER,
     RECORD,
-    STANDING,
-    STATE,
     Applied,
     Claim,
     Decided,
-    Names,
     StateKeys,
     States,
     Update,
-    named,
-    shaped,
 )
 from service.store.command import Arguments, applied, claim
-from service.store.command import decided as decision
-from service.store.exchange import packed, scripts
+from service.store.exchange import scripts
 from service.store.lane import CONNECT_SECONDS, Ask, Lane, sentence
 from service.store.trial import examine
 
@@ -58,17 +50,7 @@ _BEHIND_SECONDS: Final = 0.25
 
 _Asked = Sequence[str | None]
 _Read = Lane[_Asked, list[bytes | None]]
-_Write = Lane[Sequence[Arguments], list[Any]]
-
-
-_NAMES: Final = Names[str](
-    [f"{STATE}{kind}:".__add__ for kind in PAYMENT_KINDS],
-    [f"{STATE}{kind}:".__add__ for kind in CANDIDATE_KINDS],
-    RECORD.__add__,
-    STANDING.__add__,
-    LEDGER.__add__,
-    ANSWER.__add__,
-)
+_Write = Lane[Sequence[Arguments | bytes], list[Any]]
 
 
 class RedisStore:
@@ -123,8 +105,7 @@ class RedisStore:
 
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities, in one round trip shared with concurrent callers."""
-        names = named(keys, _NAMES)
-        return shaped(keys, await self._reads.ask(names, deadline))
+        return lines.shaped(keys, await self._reads.ask(lines.names(keys), deadline))
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""
@@ -146,7 +127,7 @@ class RedisStore:
         With a `deadline` an answer waits for this; without one it is a write behind an answer.
         """
         lane = self._writes if deadline is None else self._claims
-        (reply,) = await lane.ask((decision(self._event_ttl_ms, decided),), deadline)
+        (reply,) = await lane.ask((lines.decided(self._event_ttl_ms, decided),), deadline)
         return claim(reply)
 
     async def remember(
@@ -186,14 +167,10 @@ class RedisStore:
 
 async def _mget(connection: AbstractConnection, asks: Sequence[Ask[_Asked, list[bytes | None]]]) -> None:
     """Read the keys of all asks with one MGET; None asks for nothing."""
-    places: dict[str, int] = {}
-    for ask in asks:
-        for name in ask.question:
-            if name is not None:
-                places.setdefault(name, len(places))
+    line, places = lines.mget([ask.question for ask in asks])
     values: list[bytes | None] = []
-    if places:
-        await connection.send_packed_command(packed(("MGET", *places)), check_health=False)
+    if line is not None:
+        await connection.send_packed_command(line, check_health=False)
         try:
             values = await connection.read_response(disable_decoding=True)
         except ReadOnlyError:
@@ -202,11 +179,11 @@ async def _mget(connection: AbstractConnection, asks: Sequence[Ask[_Asked, list[
             for ask in asks:
                 ask.fail(StoreUnavailable(sentence(error)))
             return
-    for ask in asks:
-        ask.give([None if name is None else values[places[name]] for name in ask.question])
+    for ask, mine in zip(asks, places, strict=True):
+        ask.give(lines.taken(values, mine))
 
 
-async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[Any]]]) -> None:
+async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments | bytes], list[Any]]]) -> None:
     """Send the commands of all asks in one go; a server that does not know the script yet is told it."""
     commands = [command for ask in asks for command in ask.question]
     replies = await scripts(connection, commands)

@@ -8,7 +8,7 @@ must not know what the questions are about.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis.exceptions import (
     AskError,
@@ -140,7 +140,7 @@ class Trips:
     async def _elsewhere(self, node: Node, asked: AskError, question: Question, until: float) -> Reply:
         """Ask the node to which a slot is just moving."""
         to = self._topology.node(asked.host or node.host, asked.port)
-        command: Arguments = ("MGET", question) if isinstance(question, str) else in_full(question)
+        command = ("MGET", question) if isinstance(question, str) else cast(Arguments, in_full(question))
         _, reply = await to.writes.ask((("ASKING",), command), until)
         return reply[0] if isinstance(question, str) and isinstance(reply, list) else reply
 

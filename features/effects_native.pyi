@@ -1,0 +1,13 @@
+"""The types of the kernel `effects_native.pyx`; `features.effects` says what it does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from contracts.hierarchy import Level
+
+class NativeEffects:
+    def __init__(self, levels: Sequence[Level]) -> None: ...
+    def __bool__(self) -> bool: ...
+    def offsets(self, payment: Any, processors: Sequence[str]) -> list[float]: ...
+
+def shifted_all(probabilities: list[float], offsets: list[float]) -> list[float]: ...

@@ -1,0 +1,91 @@
+"""The kernel that writes commands in C against the Python: byte for byte the same commands, the same names and places."""
+
+import random
+
+import pytest
+
+from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
+from features.increment import attempt_increment, result_increment
+from features.layout import LAYOUTS
+from service.ledger import Entry, Limit
+from service.store import base, command, lines
+from service.store.base import Decided, Kept, Reservation, StateKeys, Update
+
+pytestmark = pytest.mark.skipif(not lines.IS_NATIVE, reason="the kernels were not built: no C compiler here")
+
+if lines.IS_NATIVE:
+    from service.store import command_native as native
+
+TTL_MS = 604_800_000
+WORDS = ("tok_1", "", "é€", "a:b", "x" * 300, "m 1")
+
+
+def some_decided(chance: random.Random) -> Decided:
+    increment = attempt_increment(chance.choice([0, 1, 1_780_012_800_000_000]), chance.choice([0, 1, 2**32, 2**63]))
+    kinds = chance.sample(sorted(LAYOUTS), chance.randrange(len(LAYOUTS) + 1))
+    updates = [Update(kind, chance.choice(WORDS), increment, chance.choice([None, 0, 1, 2**32 - 1])) for kind in kinds]
+    records = [
+        Kept(chance.choice(WORDS), chance.randbytes(chance.choice([0, 1, 300, 20_000])), 86_400)
+        for _ in range(chance.randrange(4))
+    ]
+    answer = Kept(chance.choice(WORDS), b"an answer", 3600) if chance.random() < 0.7 else None
+    entry = Entry(1_780_012_800_000_000, 2**64 - 1, 1250)
+    limits = (Limit(86_400_000_000, 15, None, False), Limit(60_000_000, 1, 1250, True))[: chance.randrange(3)]
+    reservation = Reservation(chance.choice(WORDS), entry, limits) if chance.random() < 0.7 else None
+    return Decided(chance.choice([None, "a:1:p"]), updates, records, answer, reservation)
+
+
+def test_commands_are_the_same_bytes() -> None:
+    chance = random.Random(3)
+    for _ in range(600):
+        decision = some_decided(chance)
+        assert native.decided(TTL_MS, decision) == command.packed(command.decided(TTL_MS, decision))
+
+
+def test_what_is_not_one_plain_attempt_is_left_to_the_reference() -> None:
+    result, attempt = result_increment(5, "approved"), attempt_increment(5, 10)
+    card, issuer = Update("card", "c", attempt), Update("issuer", "DE", attempt_increment(6, 10))
+    for updates in ([Update("card", "c", result)], [card, issuer], [card, card]):
+        decision = Decided("a:1:p", updates)
+        assert native.decided(TTL_MS, decision) is None
+        assert command.packed(lines.decided(TTL_MS, decision)) == command.packed(command.decided(TTL_MS, decision))
+    with pytest.raises(KeyError):
+        native.decided(TTL_MS, Decided("a:1:p", [Update("weather", "c", attempt)]))
+
+
+def test_a_packed_command_is_sent_in_full_where_the_script_is_unknown() -> None:
+    decision = some_decided(random.Random(8))
+    whole = command.in_full(native.decided(TTL_MS, decision) or b"")
+    assert whole == command.packed(command.in_full(command.decided(TTL_MS, decision)))
+
+
+def test_names_shapes_and_places_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(5)
+    questions = []
+    for _ in range(200):
+        keys = StateKeys(
+            tuple(chance.choice([None, *WORDS]) for _ in PAYMENT_KINDS[: chance.randrange(8)]),
+            tuple(tuple(chance.choice([None, *WORDS]) for _ in CANDIDATE_KINDS) for _ in range(chance.randrange(4))),
+            chance.choice([None, "i:1"]),
+            tuple(chance.choice(WORDS) for _ in range(chance.randrange(5))),
+            chance.choice([None, "visa:c:1:mc"]),
+            chance.choice([None, "auth:1:p"]),
+        )
+        named = lines.names(keys)
+        blobs = [None if name is None or chance.random() < 0.3 else name.encode() for name in named]
+        shaped = lines.shaped(keys, blobs)
+        with monkeypatch.context() as patch:
+            patch.setattr(lines, "IS_NATIVE", False)
+            assert lines.names(keys) == named
+            assert lines.shaped(keys, blobs) == shaped == base.shaped(keys, blobs)
+        questions.append(named)
+    for count in (0, 1, 5, 200):
+        asked = questions[:count]
+        line, places = lines.mget(asked)
+        values = [b"%d" % place for place in range(2_000)]
+        with monkeypatch.context() as patch:
+            patch.setattr(lines, "IS_NATIVE", False)
+            assert lines.mget(asked) == (line, places)
+            slow = [lines.taken(list(values), mine) for mine in places]
+        assert [lines.taken(list(values), mine) for mine in places] == slow
+    assert lines.mget([[None]])[0] is None
