@@ -102,6 +102,12 @@ class Effects:
         return total
 
 
+def shifted_all(probabilities: list[float], offsets: list[float]) -> list[float]:
+    """Return probabilities moved by `offsets`, which are for one way of sending and come again for each."""
+    ways = len(probabilities) // len(offsets)
+    return [shifted(p, offset) for p, offset in zip(probabilities, offsets * ways, strict=True)]
+
+
 def shifted(p: float, offset: float) -> float:
     """Return a probability whose log-odds were moved by `offset`; 0 moves nothing, to the last bit."""
     return p if offset == 0.0 else probability(log_odds(p) + offset)

@@ -15,7 +15,7 @@ from contracts.inputs import Variant
 from contracts.payment import Payment, RetryRequest
 from features.assemble import Matrix
 from features.catalog import POSITION
-from features.effects import shifted
+from features.native import shifted_all
 from service.errors import ModelFailed
 from service.models.bundle import Bundle
 from service.models.scorer import Moves
@@ -75,7 +75,7 @@ class Estimates:
         effects = self._bundle.effects[name]
         if effects:
             self.offsets = effects.offsets(request, processors)
-            flat = [shifted(p, offset) for p, offset in zip(flat, self.offsets * len(variants), strict=True)]
+            flat = shifted_all(flat, self.offsets)
         if rates is not None:
             for place, each in enumerate(processors):
                 if not rates.knows(each):

@@ -16,6 +16,7 @@ from features.catalog import FINGERPRINT, NAMES
 from features.effects import Effects
 from features.hierarchy import Rates
 from features.native import Rows
+from features.native import effects as ready
 from features.native import plan as compiled
 from service.errors import BundleRefused
 from service.models.scorer import Scorer, load_models
@@ -70,7 +71,7 @@ def load(folder: Path, rules: Rules, unreadable: Unreadable = nobody) -> Bundle:
     try:
         plan = compiled(manifest.encodings, unreadable)
         policy = Policy.compile(manifest, rules)
-        effects = {name: Effects(entry.effects) for name, entry in manifest.models.items()}
+        effects = {name: ready(entry.effects) for name, entry in manifest.models.items()}
     except (ValueError, PolicyError) as error:
         raise BundleRefused(str(folder), str(error)) from error
     rates = None if manifest.hierarchy is None else Rates(manifest.hierarchy)

@@ -10,15 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.bundle import Encoding
+from contracts.hierarchy import Level
 from contracts.payment import Decline, Payment, RetryRequest
 from features import newest, undo
 from features.assemble import Plan
 from features.catalog import CATALOG
 from features.clock import DAY, HOUR, MINUTE, SECOND
+from features.effects import Effects, shifted_all
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from features.increment import attempt_increment, chargeback_increment, result_increment, taken_back
 from features.layout import LAYOUTS
-from features.native import IS_NATIVE
+from features.native import IS_NATIVE, effects
+from features.native import shifted_all as native_shifted
 from features.state import add
 
 pytestmark = pytest.mark.skipif(not IS_NATIVE, reason="the kernels were not built: no C compiler here")
@@ -141,3 +144,37 @@ def test_what_is_added_and_what_was_seen_are_the_same(kind: str) -> None:
         quick += state_native.add_to_newest(layout, blob, made, member) is not None
         assert state_native.last_seen(layout, None, member) == undo.last_seen(layout, None, member)
     assert quick > 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    names=st.lists(WORD, max_size=4),
+    odds=st.lists(st.floats(0, 1), min_size=1, max_size=4),
+    moves=st.lists(st.sampled_from((0.0, -0.0, 0.3, -4.0, 60.0)), min_size=4, max_size=4),
+)
+def test_effects_are_the_same_floats(seed: int, names: list[str], odds: list[float], moves: list[float]) -> None:
+    chance = random.Random(seed)
+    fields = ("card_network", "abroad", "amount_band", "merchant_id", "attempt", "uses_3ds", "merchant_country")
+    levels = []
+    for _ in range(chance.randrange(4)):
+        mine = chance.sample(fields, chance.randrange(4))
+        keys = {"|".join(chance.choice([*WORDS, "1", "0", "5"]) for _ in range(len(mine) + 1)) for _ in range(60)}
+        offsets = {key: chance.uniform(-1, 1) for key in keys}
+        levels.append(Level(fields=("processor", *mine), spread=1.0, offsets=offsets))
+    payment = Payment(
+        payment_id="p",
+        merchant_id=chance.choice(WORDS),
+        amount_minor=chance.choice([1, 100, 1500]),
+        currency="EUR",
+        card_token="c",
+        card_network=chance.choice(WORDS),
+        issuer_country="DE",
+        merchant_country=chance.choice([None, "DE", "FR"]),
+        uses_3ds=chance.choice([None, True, False]),
+    )
+    reference, kernel = Effects(levels), effects(levels)
+    assert bool(kernel) == bool(reference)
+    assert kernel.offsets(payment, names) == reference.offsets(payment, names)
+    several = odds * 2
+    assert native_shifted(several, moves[: len(odds)]) == shifted_all(several, moves[: len(odds)])
