@@ -18,7 +18,7 @@ from features.catalog import POSITION
 from features.native import shifted_all
 from service.errors import ModelFailed
 from service.models.bundle import Bundle
-from service.models.scorer import Moves
+from service.models.moves import Moves
 
 Table = tuple[tuple[float, ...], ...]
 """Probabilities: a row for each way or wait, in it one for each candidate."""

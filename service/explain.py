@@ -13,11 +13,10 @@ from typing import Final
 from contracts.decision import Reason
 from contracts.inputs import PolicyInputs
 from contracts.payment import Payment
-from features.effects import shifted
 from service import answer
 from service.estimate import MODEL_OF, Estimates
 from service.models.bundle import Bundle
-from service.models.scorer import Moves
+from service.models.moves import Moves
 from service.policy.choice import Choice
 from service.policy.retry import RetryChoice
 
@@ -50,8 +49,8 @@ def of_payment(
         return {}, None
     model, way = MODEL_OF[kind], answer.way(request, inputs.variants, choice)
     offset = estimates.offsets[place] if estimates.offsets else 0.0
-    row = moves[way * len(inputs.processors) + place]
-    return _explained(bundle, model, row, inputs.approval[way][place], offset)
+    row = way * len(inputs.processors) + place
+    return _explained(bundle, model, moves, row, inputs.approval[way][place], offset)
 
 
 def of_retry(
@@ -62,14 +61,14 @@ def of_retry(
     if moves is None or place is None or choice.processor is None:
         return {}, None
     column = inputs.processors.index(choice.processor)
-    return _explained(bundle, "retry", moves[place * len(inputs.processors) + column], inputs.success[place][column])
+    row = place * len(inputs.processors) + column
+    return _explained(bundle, "retry", moves, row, inputs.success[place][column])
 
 
 def _explained(
-    bundle: Bundle, model: str, moves: Moves, estimate: float, offset: float = 0.0
+    bundle: Bundle, model: str, moves: Moves, row: int, estimate: float, shift: float = 0.0
 ) -> tuple[dict[str, float], Reason | None]:
-    without = bundle.scorer.without(model, moves, MOST_MOVES)
-    groups = {group: shifted(p, offset) for group, p in without}
+    groups = dict(bundle.scorer.without(model, moves, row, MOST_MOVES, shift))
     return groups, reason_of(estimate, groups)
 
 

@@ -3,32 +3,31 @@
 This module must not know where a bundle lies or what an answer is made of.
 """
 
-from math import log, log1p
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
 from contracts.bundle import Calibration, Manifest, ModelEntry
 from features.assemble import RETRY_WIDTH, WIDTH, Matrix
 from features.catalog import GROUPS, POSITION
-from features.hierarchy import probability
 from service.errors import BundleRefused, ModelFailed
+from service.models.moves import Moves
+
+try:
+    from service.models.moves_native import without
+except ImportError:
+    from service.models.moves import without
 
 GOLDEN_TOLERANCE: Final = 1e-5
 """How far this machine's answer to a golden row may be from the trainer's."""
-Moves = npt.NDArray[np.float32]
-"""How far each group of features moved an answer before it was calibrated: shape (rows, groups)."""
-_EDGE: Final = 1e-6
-"""How far a share is kept from 0 and 1 when it is calibrated, as in the graphs."""
 
 
 class Model:
     """One ONNX graph in one thread; answers a calibrated probability per row, and what moved it if it can."""
 
-    __slots__ = ("_calibration", "_columns", "_name", "_outputs", "_run", "attribution")
+    __slots__ = ("_columns", "_name", "_outputs", "_run", "_terms", "attribution")
 
     def __init__(self, name: str, entry: ModelEntry, graph: bytes) -> None:
         options = onnxruntime.SessionOptions()
@@ -40,7 +39,15 @@ class Model:
         self._columns = np.array([POSITION[each] for each in entry.inputs], dtype=np.intp)
         self.attribution = entry.attribution
         self._outputs = ["probability"] if entry.attribution is None else ["probability", "moves"]
-        self._calibration = entry.calibration or Calibration(method="none")
+        told, scaling = entry.attribution, entry.calibration or Calibration(method="none")
+        self._terms = (
+            0.0 if told is None else told.base,
+            told is not None and told.unit == "log_odds",
+            scaling.slope,
+            scaling.slope if scaling.method == "platt" else scaling.slope_high,
+            scaling.offset,
+            scaling.method != "none",
+        )
 
     def score(self, rows: Matrix) -> tuple[list[float], Moves | None]:
         """Return one probability per row of the catalog's vector, and the moves of each row where the model tells them.
@@ -66,33 +73,21 @@ class Model:
                 raise ModelFailed(self._name, "it answered something that is no probability")
         return cast(list[float], probabilities), moves[0] if moves else None
 
-    def without(self, moves: Moves, most: int) -> list[tuple[str, float]]:
+    def without(self, moves: Moves, row: int, most: int, shift: float) -> list[tuple[str, float]]:
         """Return the groups that moved an answer most, and the probability without what each of them did, largest first.
 
         Parameters
         ----------
-        moves
-            Of one row, shape (groups,).
+        moves, row
+            As `score` returned them, and of which row.
         most
             How many groups at the most.
+        shift
+            What was added to the log-odds of the answer.
         """
         assert self.attribution is not None
-        steps: list[float] = moves.tolist()
-        answer = self.attribution.base + sum(steps)
-        largest = sorted(range(len(steps)), key=lambda place: -abs(steps[place]))[:most]
-        return [(self.attribution.groups[place], self._calibrated(answer - steps[place])) for place in largest]
-
-    def _calibrated(self, answer: float) -> float:
-        """Return what the graph makes of its trees' answer (``trainer.fit.calibration.apply``)."""
-        assert self.attribution is not None
-        if self.attribution.unit == "log_odds":
-            answer = probability(answer)
-        scaling = self._calibration
-        if scaling.method == "none":
-            return min(max(answer, 0.0), 1.0)
-        share = min(max(answer, _EDGE), 1.0 - _EDGE)
-        high = scaling.slope if scaling.method == "platt" else scaling.slope_high
-        return probability(scaling.slope * log(share) - high * log1p(-share) + scaling.offset)
+        groups = self.attribution.groups
+        return [(groups[place], p) for place, p in without(moves, row, most, *self._terms, shift)]
 
 
 class Scorer:
@@ -117,9 +112,9 @@ class Scorer:
         """Return the model's probability per row alone."""
         return self._models[name].score(rows)[0]
 
-    def without(self, name: str, moves: Moves, most: int) -> list[tuple[str, float]]:
+    def without(self, name: str, moves: Moves, row: int, most: int, shift: float) -> list[tuple[str, float]]:
         """Return the groups that moved a model's answer most; see `Model.without`."""
-        return self._models[name].without(moves, most)
+        return self._models[name].without(moves, row, most, shift)
 
     def prior(self, name: str, *keys: str) -> float:
         """Return the most specific prior there is: the first of `keys` that is known, else the overall rate."""

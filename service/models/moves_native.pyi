@@ -1,0 +1,16 @@
+"""The types of the kernel `moves_native.pyx`; `service.models.moves` says what it does."""
+
+from service.models.moves import Moves
+
+def without(
+    moves: Moves,
+    row: int,
+    most: int,
+    base: float,
+    log_odds: bool,
+    slope: float,
+    high: float,
+    offset: float,
+    calibrated: bool,
+    shift: float,
+) -> list[tuple[int, float]]: ...
