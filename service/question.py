@@ -3,7 +3,9 @@
 This module must not know how it is answered.
 """
 
+import os
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from time import perf_counter_ns
 from typing import Any, Final, NamedTuple
@@ -21,8 +23,30 @@ from service.store.base import StateKeys, by_attempt, by_question
 
 # Decision ids are letters only: a run of digits in one could pass for a card number.
 _LETTERS: Final = str.maketrans("0123456789", "ghijklmnop")
+_ID_BYTES: Final = 12
+_IDS_AT_ONCE: Final = 256
+_CHANCE: Final[list[bytes]] = []
+# Two processes must never give out the same ids.
+os.register_at_fork(after_in_child=_CHANCE.clear)
 CLOCK_SKEW: Final = timedelta(minutes=5)
 LONGEST_WINDOW: Final = timedelta(microseconds=max(layout.horizon for layout in LAYOUTS.values()))
+
+
+def keys_of_question(
+    request: Payment, processors: Sequence[str], network: str, ledger: str, record: str, answer: str
+) -> StateKeys:
+    """Return the keys of all that an answer needs of the store; the last three are given."""
+    standings: list[str] = []
+    for name in processors:
+        standings += keys_of(name, network, request.merchant_id)
+    candidates = tuple([candidate_keys(request, name) for name in processors])
+    return StateKeys(payment_keys(request), candidates, record, tuple(standings), ledger, answer)
+
+
+try:
+    from service.keys_native import keys
+except ImportError:
+    keys = keys_of_question
 
 
 class Question(NamedTuple):
@@ -85,18 +109,7 @@ class Question(NamedTuple):
 
     def keys(self) -> StateKeys:
         """Return the keys of all that its answer needs of the store."""
-        request, processors = self.request, self.processors
-        standings: list[str] = []
-        for name in processors:
-            standings += keys_of(name, self.network, request.merchant_id)
-        return StateKeys(
-            payment_keys(request),
-            tuple([candidate_keys(request, name) for name in processors]),
-            self.record_key,
-            tuple(standings),
-            self.ledger_key,
-            self.answer_key,
-        )
+        return keys(self.request, self.processors, self.network, self.ledger_key, self.record_key, self.answer_key)
 
 
 def asked(kind: Kind, request: Payment, bundle: Bundle, deadline: float) -> Question:
@@ -114,10 +127,21 @@ def asked(kind: Kind, request: Payment, bundle: Bundle, deadline: float) -> Ques
         now,
         micros(moment),
         deadline,
-        "d_" + secrets.token_hex(12).translate(_LETTERS),
+        _decision_id(),
         started,
         degraded,
     )
+
+
+def _decision_id() -> str:
+    """Return an id that nobody can guess: 12 bytes of the system's own chance, which are fetched for many at once."""
+    try:
+        chance = _CHANCE.pop()
+    except IndexError:
+        block = secrets.token_bytes(_ID_BYTES * _IDS_AT_ONCE)
+        _CHANCE.extend([block[at : at + _ID_BYTES] for at in range(0, len(block), _ID_BYTES)])
+        chance = _CHANCE.pop()
+    return "d_" + chance.hex().translate(_LETTERS)
 
 
 def moment_of(occurred_at: datetime | None, now: datetime, degraded: list[str]) -> datetime:

@@ -80,14 +80,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
 
     def updates(self, increment: Increment, processor: str | None) -> list[Update]:
         """Return `increment` for each entity of the attempt it says something of; `processor` is the one it went through."""
-        named = list(zip(PAYMENT_KINDS, payment_keys(self), strict=True))
-        if processor is not None:
-            named += zip(CANDIDATE_KINDS, candidate_keys(self, processor), strict=True)
-        return [
-            Update(kind, key, increment, self._member(kind) if increment.is_attempt else None)
-            for kind, key in named
-            if key is not None and LAYOUTS[kind].takes(increment.deltas)
-        ]
+        return updates(self, increment, processor)
 
     def attempt(self, settled_at: int | None = None) -> Increment:
         """Return what the attempt itself adds; one that was settled at `settled_at` was not made later than that.
@@ -130,6 +123,24 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True):
 
     def _member(self, kind: str) -> int | None:
         return member_of(self, kind)
+
+
+def updates_of(record: DecisionRecord, increment: Increment, processor: str | None) -> list[Update]:
+    """Return `increment` for each entity of an attempt it says something of; `processor` is the one it went through."""
+    named = list(zip(PAYMENT_KINDS, payment_keys(record), strict=True))
+    if processor is not None:
+        named += zip(CANDIDATE_KINDS, candidate_keys(record, processor), strict=True)
+    return [
+        Update(kind, key, increment, member_of(record, kind) if increment.is_attempt else None)
+        for kind, key in named
+        if key is not None and LAYOUTS[kind].takes(increment.deltas)
+    ]
+
+
+try:
+    from service.keys_native import updates
+except ImportError:
+    updates = updates_of
 
 
 _encode = msgspec.msgpack.Encoder().encode
