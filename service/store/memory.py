@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -42,6 +42,8 @@ from service.store.snapshot import NotOurs, Snapshot, SnapshotRefused, load, put
 MOST_EVENTS: Final = 1_000_000
 """The most marks of applied events, decision records, answers, ledgers and standings that are kept, of each."""
 _SWEPT: Final = 8
+"""Entries looked at for each one written."""
+_PUTS_PER_SWEEP: Final = 16
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -50,15 +52,21 @@ V = TypeVar("V")
 class Expiring(Generic[K, V]):
     """A dict whose entries have an end; the one written longest ago is the first to be swept."""
 
-    __slots__ = ("_clock", "_entries", "_most")
+    __slots__ = ("_clock", "_entries", "_most", "_puts")
 
     def __init__(self, clock: Callable[[], float], most: int | None = None) -> None:
         self._clock = clock
         self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
         self._most = most
+        self._puts = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def entries(self) -> OrderedDict[K, tuple[float, V]]:
+        """Everything kept, each with its end."""
+        return self._entries
 
     def get(self, key: K) -> V | None:
         """Return what is kept under `key` and has not ended."""
@@ -66,12 +74,20 @@ class Expiring(Generic[K, V]):
         return entry[1] if entry is not None and entry[0] > self._clock() else None
 
     def put(self, key: K, value: V, ttl: float) -> None:
-        """Keep `value` for `ttl` seconds; sweep a few entries that ended."""
+        """Keep `value` for `ttl` seconds; now and then sweep some entries that ended."""
         now = self._clock()
         entries = self._entries
+        if key in entries:
+            entries.move_to_end(key)
         entries[key] = (now + ttl, value)
-        entries.move_to_end(key)
-        for _ in range(_SWEPT):
+        self._puts += 1
+        # To look for the oldest takes as long as to put: many together.
+        if self._puts % _PUTS_PER_SWEEP == 0 or (self._most is not None and len(entries) > self._most):
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        entries = self._entries
+        for _ in range(_SWEPT * _PUTS_PER_SWEEP):
             oldest = next(iter(entries))
             if entries[oldest][0] > now and (self._most is None or len(entries) <= self._most):
                 break
@@ -82,6 +98,20 @@ class Expiring(Generic[K, V]):
     def copy(self) -> list[tuple[K, tuple[float, V]]]:
         """Return every entry with its end, oldest first: one fast copy, to be looked through elsewhere."""
         return list(self._entries.items())
+
+
+def fetched(
+    tables: Sequence[Mapping[str, tuple[float, bytes]]], keys: Sequence[str | None], now: float
+) -> tuple[bytes | None, ...]:
+    """Return what each table keeps under the key in the same place and has not ended by `now`; None for none."""
+    found = [None if key is None else table.get(key) for table, key in zip(tables, keys, strict=False)]
+    return tuple([None if entry is None or entry[0] <= now else entry[1] for entry in found])
+
+
+try:
+    from service.store.memory_native import fetched as fetched_quickly
+except ImportError:
+    fetched_quickly = fetched
 
 
 def _write(path: Path, snapshot: Callable[[], Snapshot]) -> None:
@@ -117,8 +147,8 @@ class MemoryStore:
         self._save_seconds = save_seconds
         # One dict for each kind: within it everything lives equally long, so that the oldest write ends first.
         self._states: dict[str, Expiring[str, bytes]] = {kind: Expiring(clock) for kind in LAYOUTS}
-        self._payment = [self._states[kind] for kind in PAYMENT_KINDS]
-        self._candidate = [self._states[kind] for kind in CANDIDATE_KINDS]
+        self._payment = [self._states[kind].entries for kind in PAYMENT_KINDS]
+        self._candidate = [self._states[kind].entries for kind in CANDIDATE_KINDS]
         self._events: Expiring[str, bool] = Expiring(clock, most_events)
         self._records: Expiring[str, bytes] = Expiring(clock, most_events)
         self._standings: Expiring[str, bytes] = Expiring(clock, most_events)
@@ -173,21 +203,12 @@ class MemoryStore:
         """Return the packed states of a payment's entities."""
         self._check()
         payment, candidates, record, standings, ledger, answer = keys
+        now = self._clock()
         return States(
-            tuple([None if key is None else kept.get(key) for kept, key in zip(self._payment, payment, strict=False)]),
-            tuple(
-                [
-                    tuple(
-                        [
-                            None if key is None else kept.get(key)
-                            for kept, key in zip(self._candidate, one, strict=False)
-                        ]
-                    )
-                    for one in candidates
-                ]
-            ),
+            fetched_quickly(self._payment, payment, now),
+            tuple([fetched_quickly(self._candidate, one, now) for one in candidates]),
             None if record is None else self._records.get(record),
-            tuple([self._standings.get(key) for key in standings]),
+            fetched_quickly((self._standings.entries,) * len(standings), standings, now),
             None if ledger is None else self._ledgers.get(ledger),
             None if answer is None else self._answers.get(answer),
         )

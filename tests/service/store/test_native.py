@@ -1,6 +1,7 @@
 """The kernel that writes commands in C against the Python: byte for byte the same commands, the same names and places."""
 
 import random
+from collections import OrderedDict
 
 import pytest
 
@@ -89,3 +90,19 @@ def test_names_shapes_and_places_are_the_same(monkeypatch: pytest.MonkeyPatch) -
             slow = [lines.taken(list(values), mine) for mine in places]
         assert [lines.taken(list(values), mine) for mine in places] == slow
     assert lines.mget([[None]])[0] is None
+
+
+def test_what_an_embedded_store_fetches_is_the_same() -> None:
+    from service.store.memory import fetched
+    from service.store.memory_native import fetched as kernel
+
+    chance = random.Random(4)
+    for _ in range(200):
+        tables = [
+            OrderedDict(
+                (word, (chance.choice([1.0, 5.0, 9.0]), word.encode())) for word in WORDS if chance.random() < 0.7
+            )
+            for _ in range(chance.randrange(5))
+        ]
+        keys = [chance.choice([None, *WORDS, "?"]) for _ in range(chance.randrange(5))]
+        assert kernel(tables, keys, 5.0) == fetched(tables, keys, 5.0)
