@@ -61,19 +61,7 @@ def choose(
     given_up: bool = False,
 ) -> Choice:
     """Return the policy's choice; one that is `given_up` sends nothing, whatever the policy says."""
-    assert inputs.risk is not None
-    choice = bundle.policy.choose(
-        request,
-        inputs.processors,
-        inputs.approval,
-        inputs.risk,
-        kind=kind,
-        now=moment(inputs.moment_us),
-        degraded=told(degraded),
-        variants=inputs.variants,
-        standings=inputs.standings,
-        ledger=entries(inputs.ledger),
-    )
+    choice = bundle.policy.decide(request, inputs, kind=kind, degraded=told(degraded))
     if not given_up:
         return choice
     return msgspec.structs.replace(

@@ -136,7 +136,7 @@ def weigh(
         if not 0.0 <= unbroken <= 1.0:
             continue
         if odds != 1.0:
-            unbroken *= odds / (odds * unbroken + 1.0 - unbroken)
+            unbroken *= odds / (odds * unbroken + (1.0 - unbroken))
         p = unbroken * working
         worth = way.earned - approved
         if way.challenge:

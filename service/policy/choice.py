@@ -5,7 +5,7 @@ This module must not know how probabilities came about, nor how an answer is sen
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -15,13 +15,13 @@ from contracts.inputs import Credential, Standing, Variant
 from contracts.payment import Payment
 from features.clock import micros
 from service.ledger import Entry, Limit, attempt_id, used
-from service.policy import rulebook
+from service.policy import rulebook, words
 from service.policy.candidate import Candidate
 from service.policy.exemption import Duty, Exemptions, Said
 from service.policy.exploration import draw_of, pick
 from service.policy.fees import Fees
 from service.policy.lineup import Lineup, Weigher, odds_of
-from service.policy.modes import Earned, ways_of
+from service.policy.modes import Earned, Ways, ways_of
 from service.policy.rules import Rules
 from service.policy.terms import Agreements, Terms
 
@@ -50,6 +50,22 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     liability: Literal["issuer", "merchant"] | None
     credential: Credential | None
     reservation: tuple[Limit, ...] | None
+
+
+class _Held(NamedTuple):
+    """What holds for a question before anything is weighed.
+
+    `challenge` is whether a customer is there to be challenged, `demanded` whether the risk demands it.
+    """
+
+    network: str
+    terms: Terms
+    tier: RiskTier
+    binding: tuple[rulebook.Limit, ...]
+    duty: Duty
+    challenge: bool
+    demanded: bool
+    ways: Ways
 
 
 class Chooser:
@@ -82,28 +98,10 @@ class Chooser:
         ledger: Sequence[Entry],
     ) -> Choice:
         """Choose an action and a candidate; `Policy.choose` says how."""
-        _check(processors, approval, risk, variants, standings)
-        book = self._rules.at(now.astimezone(UTC).date())
-        network = book.network(request.card_network)
-        terms = self._agreements.of(request.merchant_id)
-        tier: RiskTier = "HIGH" if risk >= terms.tier_high else "MEDIUM" if risk >= terms.tier_medium else "LOW"
-        said: list[Said] = [("risk_tier", "risk %.4g: %s (%s)", (risk, tier, terms.tiers))]
-        binding = _binding(book, network, request)
-        duty = self._exemptions.of(request, book.sca, terms, tier == "LOW", ledger)
-        challenge = kind == "auth" and not request.uses_3ds and request.initiator != "merchant"
-        demanded = challenge and terms.challenge_from <= risk < min(terms.review_from, terms.decline_from)
-        must = demanded or duty.required
-        earned = self._earned(request.amount_minor, risk, terms)
-        # Risk is an estimate, and a payer who does not come back from a challenge is lost for certain.
-        pays = earned.passing * earned.secure - earned.bare >= self._parameters.challenge_gain * earned.secure
-        ways = ways_of(
-            request,
-            variants,
-            challenge=challenge and (must or pays),
-            must=must,
-            exempt=duty.exemption is not None,
-            earned=earned,
-        )
+        _check(processors, approval, variants, standings)
+        held = self._hold(request, variants, risk, kind, now, ledger)
+        network, terms, tier, binding, duty, challenge, demanded, ways = held
+        said: list[Said] = [(*words.RISK_TIER, (risk, tier, terms.tiers))]
         lineup = self._weigher.lineup(request, network, processors, approval, standings, terms, ways, now)
         action: Action = "approve"
         if _spent(binding, request, ledger, now, said):
@@ -134,6 +132,61 @@ class Chooser:
             reservation=tuple([limit.of(request.amount_minor) for limit in binding]) if binding and sent else None,
         )
 
+    def needed(
+        self,
+        request: Payment,
+        processors: tuple[str, ...],
+        variants: tuple[Variant, ...],
+        risk: float,
+        *,
+        kind: Kind,
+        now: datetime,
+        ledger: Sequence[Entry],
+    ) -> tuple[Variant, ...]:
+        """Return the variants whose estimates a choice would look at; `Policy.needed` says how."""
+        ways = self._hold(request, variants, risk, kind, now, ledger).ways
+        weighed = {way.variant for way in ways.allowed}
+        if ways.must and not self._weigher.authenticates(processors):
+            # Where a candidate cannot do what must be, what was asked may have to do.
+            weighed.update([way.variant for way in ways.asked])
+        if len(weighed) == len(variants):
+            return variants
+        return tuple([variant for place, variant in enumerate(variants) if place in weighed])
+
+    def _hold(
+        self,
+        request: Payment,
+        variants: tuple[Variant, ...],
+        risk: float,
+        kind: Kind,
+        now: datetime,
+        ledger: Sequence[Entry],
+    ) -> "_Held":
+        """Say what holds before anything is weighed."""
+        if not 0.0 <= risk <= 1.0:
+            msg = f"expected a risk of 0 to 1, got {risk}"
+            raise ValueError(msg)
+        book = self._rules.at(now.astimezone(UTC).date())
+        network = book.network(request.card_network)
+        terms = self._agreements.of(request.merchant_id)
+        tier: RiskTier = "HIGH" if risk >= terms.tier_high else "MEDIUM" if risk >= terms.tier_medium else "LOW"
+        duty = self._exemptions.of(request, book.sca, terms, tier == "LOW", ledger)
+        challenge = kind == "auth" and not request.uses_3ds and request.initiator != "merchant"
+        demanded = challenge and terms.challenge_from <= risk < min(terms.review_from, terms.decline_from)
+        must = demanded or duty.required
+        earned = self._earned(request.amount_minor, risk, terms)
+        # Risk is an estimate, and a payer who does not come back from a challenge is lost for certain.
+        pays = earned.passing * earned.secure - earned.bare >= self._parameters.challenge_gain * earned.secure
+        ways = ways_of(
+            request,
+            variants,
+            challenge=challenge and (must or pays),
+            must=must,
+            exempt=duty.exemption is not None,
+            earned=earned,
+        )
+        return _Held(network, terms, tier, _binding(book, network, request), duty, challenge, demanded, ways)
+
     def _earned(self, amount: int, risk: float, terms: Terms) -> Earned:
         """Return what an approval earns before fees; after an authentication a fraud is the issuer's loss.
 
@@ -160,11 +213,10 @@ class Chooser:
         """Return every running candidate's propensity, and the one that is drawn."""
         running = lineup.running
         if not running:
-            said.append(("no_candidate", "none of %d candidate processors can be used", (_count(lineup),)))
+            said.append((*words.NO_CANDIDATE, (_count(lineup),)))
             return [], None
         if lineup.forced:
-            detail = "all are ineligible; %s is the least bad (%s)"
-            said.append(("all_ineligible", detail, (running[0].processor, ", ".join(running[0].codes))))
+            said.append((*words.ALL_INELIGIBLE, (running[0].processor, ", ".join(running[0].codes))))
         parameters = self._parameters
         if action == "decline":
             odds = [1.0] + [0.0] * (len(running) - 1)
@@ -185,17 +237,14 @@ class Chooser:
     def _warn(self, lineup: Lineup, chosen: Candidate | None, said: list[Said]) -> None:
         running = lineup.running
         if running and running[0].best.value < 0.0:
-            detail = "best expected value %.1f minor units; that alone declines nothing"
-            said.append(("negative_expected_value", detail, (running[0].best.value,)))
+            said.append((*words.NEGATIVE_VALUE, (running[0].best.value,)))
         if chosen is not None and not self._fees.knows(chosen.processor):
-            detail = "%s has no fee schedule; the dearest known was assumed"
-            said.append(("fees_unknown", detail, (chosen.processor,)))
+            said.append((*words.FEES_UNKNOWN, (chosen.processor,)))
 
 
 def _check(
     processors: tuple[str, ...],
     approval: Sequence[Sequence[float]],
-    risk: float,
     variants: tuple[Variant, ...],
     standings: Sequence[Standing],
 ) -> None:
@@ -208,9 +257,6 @@ def _check(
             raise ValueError(msg)
     if standings and len(standings) != len(processors):
         msg = f"expected a standing for each of {len(processors)} processors or none, got {len(standings)}"
-        raise ValueError(msg)
-    if not 0.0 <= risk <= 1.0:
-        msg = f"expected a risk of 0 to 1, got {risk}"
         raise ValueError(msg)
 
 
@@ -229,8 +275,7 @@ def _spent(
         own = attempt_id(request.payment_id, request.attempt)
         count = used(ledger, limit.of(request.amount_minor), micros(now), own)
         if count >= limit.limit:
-            detail = "%d of %d attempts in %d s are used (%s)"
-            said.append(("attempt_limit", detail, (count, limit.limit, limit.window_seconds, limit.bound.id)))
+            said.append((*words.ATTEMPT_LIMIT, (count, limit.limit, limit.window_seconds, limit.bound.id)))
             return True
     return False
 
@@ -238,23 +283,23 @@ def _spent(
 def _judge(request: Payment, risk: float, terms: Terms, lineup: Lineup, said: list[Said]) -> Action:
     """Settle what risk and the best approval probability demand of an auth request, but for a challenge."""
     if risk >= terms.decline_from:
-        said.append(("risk_decline", "risk %.4g is at or above %g", (risk, terms.decline_from)))
+        said.append((*words.RISK_DECLINE, (risk, terms.decline_from)))
         return "decline"
     if lineup.running:
         # A processor in trouble says nothing of the payment: that an issuer would approve it is enough.
         best = max([one.best.unbroken for one in lineup.running])
         if best < terms.minimum_approval:
-            said.append(("low_approval", "best approval probability %.4g is below %g", (best, terms.minimum_approval)))
+            said.append((*words.LOW_APPROVAL, (best, terms.minimum_approval)))
             return "decline"
     if risk >= terms.review_from:
-        said.append(("risk_review", "risk %.4g is at or above %g", (risk, terms.review_from)))
+        said.append((*words.RISK_REVIEW, (risk, terms.review_from)))
         return "review"
     if risk >= terms.challenge_from:
         if request.initiator == "merchant":
-            said.append(("customer_absent", "risk %.4g is at or above %g", (risk, terms.challenge_from)))
+            said.append((*words.CUSTOMER_ABSENT, (risk, terms.challenge_from)))
             return "review"
         if request.uses_3ds:
-            said.append(("already_authenticated", "risk %.4g is at or above %g", (risk, terms.challenge_from)))
+            said.append((*words.ALREADY_AUTHENTICATED, (risk, terms.challenge_from)))
     return "approve"
 
 
@@ -272,20 +317,18 @@ def _tell(
     way = chosen.best.way
     if demanded:
         if not way.challenge:
-            detail = "risk %.4g is at or above %g, and %s has no 3DS"
-            said.insert(1, ("three_ds_unsupported", detail, (risk, terms.challenge_from, chosen.processor)))
+            said.insert(1, (*words.UNSUPPORTED, (risk, terms.challenge_from, chosen.processor)))
             return "review"
-        said.insert(1, ("risk_challenge", "risk %.4g is at or above %g", (risk, terms.challenge_from)))
+        said.insert(1, (*words.RISK_CHALLENGE, (risk, terms.challenge_from)))
     if duty.required and duty.said is not None:
         said.append(duty.said)
         if not way.challenge:
-            detail = "%s has no 3DS; sent as asked" if challenge else "a %s question; sent as asked"
-            said.append(("sent_as_asked", detail, (chosen.processor if challenge else "routing",)))
+            told = words.SENT_WITHOUT if challenge else words.SENT_AS_ASKED
+            said.append((*told, (chosen.processor if challenge else "routing",)))
     elif way.challenge:
         others = [one.value for one in chosen.ways if not one.way.challenge]
         if others and not demanded:
-            detail = "%.1f minor units with an authentication, %.1f without"
-            said.append(("challenge_pays", detail, (chosen.best.value, max(others))))
+            said.append((*words.CHALLENGE_PAYS, (chosen.best.value, max(others))))
     elif duty.said is not None:
         said.append(duty.said)
     return action
@@ -296,20 +339,15 @@ def _explain(running: list[Candidate], place: int, odds: list[float], said: list
     chosen, best = running[place], running[0]
     if place:
         if chosen.trial:
-            detail = "%s was down and is being tried, with propensity %.4g; the best is %s"
-            said.append(("probed", detail, (chosen.processor, odds[place], best.processor)))
+            said.append((*words.PROBED, (chosen.processor, odds[place], best.processor)))
         else:
-            detail = "%s was drawn with propensity %.4g; the best is %s"
-            said.append(("explored", detail, (chosen.processor, odds[place], best.processor)))
+            said.append((*words.EXPLORED, (chosen.processor, odds[place], best.processor)))
     elif best.best.order[0]:
-        detail = "an approval leaves nothing under these parameters; %s has %.4g"
-        said.append(("highest_approval", detail, (best.processor, best.best.probability)))
+        said.append((*words.HIGHEST_APPROVAL, (best.processor, best.best.probability)))
     elif len(running) > 1 and running[1].best.value == best.best.value and running[1].best.order[0] == 0:
-        detail = "%s and %s are equal at %.1f minor units"
-        said.append(("static_order", detail, (best.processor, running[1].processor, best.best.value)))
+        said.append((*words.STATIC_ORDER, (best.processor, running[1].processor, best.best.value)))
     else:
-        detail = "%s: %.1f minor units at approval %.4g"
-        said.append(("best_expected_value", detail, (best.processor, best.best.value, best.best.probability)))
+        said.append((*words.BEST_VALUE, (best.processor, best.best.value, best.best.probability)))
 
 
 def _count(lineup: Lineup) -> int:

@@ -42,7 +42,15 @@ class Able(msgspec.Struct, frozen=True, gc=False):
     def against(
         self, network: str, currency: str, issuer_country: str, merchant_country: str | None, now: datetime
     ) -> tuple[str, ...]:
-        """Return the codes of what speaks against sending a payment there; none if nothing does.
+        """Return the codes of what speaks against sending a payment there; none if nothing does."""
+        codes = self.unable(network, currency, issuer_country, merchant_country)
+        for begins, ends in self.outages:
+            if begins <= now < ends:
+                return (*codes, "scheduled_outage")
+        return codes
+
+    def unable(self, network: str, currency: str, issuer_country: str, merchant_country: str | None) -> tuple[str, ...]:
+        """Return the codes of what it cannot do, whenever that is.
 
         A merchant country that is not known speaks against nothing.
         """
@@ -59,11 +67,6 @@ class Able(msgspec.Struct, frozen=True, gc=False):
             codes.append("country_unsupported")
         if self.issuer_countries is not None and issuer_country not in self.issuer_countries:
             codes.append("issuer_unsupported")
-        if self.outages:
-            for begins, ends in self.outages:
-                if begins <= now < ends:
-                    codes.append("scheduled_outage")
-                    break
         return tuple(codes) if codes else ()
 
 

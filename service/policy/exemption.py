@@ -10,6 +10,7 @@ import msgspec
 
 from contracts.payment import Payment
 from service.ledger import FAILED, Entry, attempt_id
+from service.policy import words
 from service.policy.sca import Band, Sca, Scope
 from service.policy.terms import Terms
 
@@ -78,17 +79,13 @@ class Exemptions:
         if not issuing and (not acquiring or request.merchant_country is None):
             return NOTHING
         if issuing != acquiring and sca.one_leg_out is not None:
-            said = (
-                "one_leg_out",
-                "issuer in %s, merchant in %s: no duty to authenticate (%s)",
-                (request.issuer_country, request.merchant_country, sca.one_leg_out.bound.id),
-            )
-            return Duty(False, "one_leg_out", said)
+            values = (request.issuer_country, request.merchant_country, sca.one_leg_out.bound.id)
+            return Duty(False, "one_leg_out", (*words.ONE_LEG_OUT, values))
         if request.initiator == "merchant":
             if sca.merchant_initiated is None:
                 return NOTHING
-            detail = "the customer is not there to authenticate (%s)"
-            return Duty(False, "merchant_initiated", ("merchant_initiated", detail, (sca.merchant_initiated.bound.id,)))
+            said = (*words.MERCHANT_INITIATED, (sca.merchant_initiated.bound.id,))
+            return Duty(False, "merchant_initiated", said)
         return self._exempt(request, sca, required, terms, low_risk, ledger)
 
     def _exempt(
@@ -101,18 +98,13 @@ class Exemptions:
             below, source = low
             used_up = _counted(request, sca, below, ledger)
             if used_up is None:
-                said: Said = (
-                    "low_value_exemption",
-                    "%d is below %d %s minor units (%s); the issuer may refuse",
-                    (request.amount_minor, below, request.currency, source),
-                )
-                return Duty(False, "low_value", said)
+                values = (request.amount_minor, below, request.currency, source)
+                return Duty(False, "low_value", (*words.LOW_VALUE, values))
         if terms.fraud_basis_points is not None and low_risk:
             band = _band(request, sca, terms.fraud_basis_points)
             if band is not None:
-                said = (
-                    "transaction_risk_analysis",
-                    "%d is at most %d %s minor units, %g at most %g basis points of fraud (%s); the issuer may refuse",
+                said: Said = (
+                    *words.RISK_ANALYSIS,
                     (
                         request.amount_minor,
                         band.up_to_minor,
@@ -126,8 +118,7 @@ class Exemptions:
         if used_up is not None:
             return Duty(True, None, used_up)
         said = (
-            "sca_required",
-            "issuer in %s, merchant in %s: no exemption holds (%s)",
+            *words.REQUIRED,
             (request.issuer_country, request.merchant_country or "a country not named", required.bound.id),
         )
         return Duty(True, None, said)
@@ -182,7 +173,6 @@ def _counted(request: Payment, sca: Sca, below: int, ledger: Sequence[Entry]) ->
     if count < counter.payments and total + request.amount_minor <= counter.cumulated_minor:
         return None
     return (
-        "low_value_used_up",
-        "%d low value payments of %d minor units in sum before this one; %d or %d are due for authentication (%s)",
+        *words.USED_UP,
         (count, total, counter.payments, counter.cumulated_minor, counter.bound.id),
     )

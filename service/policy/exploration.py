@@ -71,7 +71,10 @@ def shares(
         spare -= base
         if better > base:
             above[place] = better - base
-    wanted = sum(above)
+    # Added one by one: what `sum` makes of floats depends on the version of Python.
+    wanted = 0.0
+    for one in above:
+        wanted += one
     spare = max(spare, 0.0)
     ratio = 1.0 if wanted <= spare else spare / wanted
     rest = 1.0
@@ -100,6 +103,7 @@ def on_trial(odds: list[float], count: int, share: float, total: float) -> list[
     if drawn > left:
         odds = [int(one * left / drawn * _GRAIN) / _GRAIN for one in odds]
     others = odds[1:] + [each] * count
+    # Whole multiples of the grain: exact in whatever way they are added.
     return [1.0 - sum(others), *others]
 
 

@@ -61,6 +61,11 @@ class Weigher:
         self._fees = fees
         self._ables = ables
 
+    def authenticates(self, processors: tuple[str, ...]) -> bool:
+        """Say whether every one of some candidates can send an authentication along, as far as is known."""
+        ables = self._ables
+        return all(able.three_ds for able in map(ables.get, processors) if able is not None)
+
     def lineup(
         self,
         request: Payment,

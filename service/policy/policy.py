@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from contracts.bundle import Manifest
-from contracts.inputs import Standing, Variant
+from contracts.inputs import PolicyInputs, Standing, Variant
 from contracts.outcome import Status
 from contracts.payment import Payment, RetryRequest
-from service.ledger import Entry, Limit
-from service.policy import blame
+from features.clock import micros, moment
+from service.ledger import Entry, Limit, entries
+from service.policy import blame, native
 from service.policy.choice import Choice, Chooser
 from service.policy.constraints import compile_capabilities
 from service.policy.defaults import check
@@ -20,6 +21,7 @@ from service.policy.fees import Fees
 from service.policy.limits import attempt_limits
 from service.policy.lineup import Weigher
 from service.policy.modes import NONE, variants_of
+from service.policy.native import Kernel
 from service.policy.retry import Permit, Retrier, RetryChoice
 from service.policy.rule import Blame
 from service.policy.rules import Rules
@@ -36,7 +38,7 @@ class Policy:
         Version of the parameters and a hash of the rules.
     """
 
-    __slots__ = ("_chooser", "_known", "_retrier", "_rules", "_spread", "policy_version")
+    __slots__ = ("_chooser", "_kernel", "_known", "_retrier", "_rules", "_spread", "_standings", "policy_version")
 
     def __init__(
         self,
@@ -46,8 +48,11 @@ class Policy:
         rules: Rules,
         known: Container[str] | None,
         spread: float,
+        kernel: Kernel | None = None,
     ) -> None:
         self.policy_version = policy_version
+        self._kernel = kernel
+        self._standings = standings_of if kernel is None else native.standings_of
         self._known = known
         self._spread = spread
         self._chooser = chooser
@@ -55,8 +60,13 @@ class Policy:
         self._rules = rules
 
     @classmethod
-    def compile(cls, manifest: Manifest, rules: Rules) -> "Policy":
+    def compile(cls, manifest: Manifest, rules: Rules, *, compiled: bool = native.THERE) -> "Policy":
         """Compile what a bundle decides with.
+
+        Parameters
+        ----------
+        compiled : bool
+            Whether the kernels decide what they can; they answer as the pure modules do, to the last bit.
 
         Raises
         ------
@@ -73,6 +83,7 @@ class Policy:
             chooser=Chooser(parameters, fees, rules, agreements, Weigher(fees, ables)),
             retrier=Retrier(parameters, fees, rules, agreements, ables),
             rules=rules,
+            kernel=native.kernel_of(parameters, fees, rules, agreements, ables) if compiled else None,
             known=None if hierarchy is None else frozenset(hierarchy.processors),
             spread=0.5 if hierarchy is None else hierarchy.processor_spread,
         )
@@ -111,7 +122,7 @@ class Policy:
         blobs : sequence of bytes or None
             Packed standings (`service.standing`), those of `service.standing.LEVELS` for each candidate in turn.
         """
-        return standings_of(processors, blobs, at, known=self._known, spread=self._spread)
+        return self._standings(processors, blobs, at, known=self._known, spread=self._spread)
 
     def variants(self, request: Payment, kind: Literal["auth", "routing", "retry"]) -> tuple[Variant, ...]:
         """Return the ways of sending a payment that are worth an estimate, the one that was asked about first.
@@ -205,6 +216,12 @@ class Policy:
             `approval`, `variants`, `processors` and `standings` do not fit each other, or `risk` is no probability: a
             fault of the caller. A single approval that is no probability only takes its way out.
         """
+        if self._kernel is not None and now.tzinfo is not None:
+            choice = self._kernel.choose(
+                request, processors, approval, risk, kind, micros(now), degraded, variants, standings, ledger
+            )
+            if choice is not None:
+                return choice
         return self._chooser.choose(
             request,
             processors,
@@ -216,6 +233,96 @@ class Policy:
             variants=variants,
             standings=standings,
             ledger=ledger,
+        )
+
+    def decide(
+        self,
+        request: Payment,
+        inputs: PolicyInputs,
+        *,
+        kind: Literal["auth", "routing"],
+        degraded: tuple[str, ...] = (),
+    ) -> Choice:
+        """Choose as `choose` does, from what is kept with a decision: the hot path, which unpacks nothing it need not.
+
+        Raises
+        ------
+        ValueError
+            As `choose`; also where no risk was estimated.
+        """
+        risk = inputs.risk
+        if risk is None:
+            msg = "expected a risk, got none"
+            raise ValueError(msg)
+        if self._kernel is not None:
+            choice = self._kernel.choose(
+                request,
+                inputs.processors,
+                inputs.approval,
+                risk,
+                kind,
+                inputs.moment_us,
+                degraded,
+                inputs.variants,
+                inputs.standings,
+                inputs.ledger,
+            )
+            if choice is not None:
+                return choice
+        return self._chooser.choose(
+            request,
+            inputs.processors,
+            inputs.approval,
+            risk,
+            kind=kind,
+            now=moment(inputs.moment_us),
+            degraded=degraded,
+            variants=inputs.variants,
+            standings=inputs.standings,
+            ledger=entries(inputs.ledger),
+        )
+
+    def needed(
+        self,
+        request: Payment,
+        processors: tuple[str, ...],
+        variants: tuple[Variant, ...],
+        risk: float,
+        *,
+        kind: Literal["auth", "routing"],
+        at: int,
+        ledger: bytes | None = None,
+    ) -> tuple[Variant, ...]:
+        """Return those of `variants` whose estimates a choice would look at: no other needs one.
+
+        A choice over these alone, in this order, is the choice over all of them. Where no challenge is worth it those without an
+        authentication are enough, where the law or the risk wants one, those with it. The ledger counts: where it has
+        changed before the choice is made, what is needed may have changed with it.
+
+        Parameters
+        ----------
+        processors : tuple of str
+            The candidates that the choice will be among.
+        variants : tuple of Variant
+            As `variants` returns them.
+        risk : float
+            Probability of a chargeback, 0 to 1.
+        at : int
+            Moment of the question, microseconds.
+        ledger : bytes, optional
+            The packed attempts of the card at the merchant (`service.ledger`).
+
+        Raises
+        ------
+        ValueError
+            `risk` is no probability.
+        """
+        if self._kernel is not None:
+            found = self._kernel.needed(request, processors, variants, risk, kind, at, ledger)
+            if found is not None:
+                return found
+        return self._chooser.needed(
+            request, processors, variants, risk, kind=kind, now=moment(at), ledger=entries(ledger)
         )
 
     def permit(self, request: RetryRequest, now: datetime, ledger: Sequence[Entry] = ()) -> Permit:

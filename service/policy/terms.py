@@ -40,23 +40,30 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
 class Agreements:
     """Terms by merchant.
 
+    Attributes
+    ----------
+    general : Terms
+        Of a merchant without terms of its own.
+    by_merchant : dict
+        Of those that have some.
+
     Raises
     ------
     ParameterError
         A merchant's terms contradict themselves or the bundle's parameters that they leave standing.
     """
 
-    __slots__ = ("_by_merchant", "_general")
+    __slots__ = ("by_merchant", "general")
 
     def __init__(self, parameters: PolicyParameters, merchants: Mapping[str, MerchantTerms]) -> None:
-        self._general = _filled(parameters, MerchantTerms())
-        self._by_merchant = {name: _filled(parameters, terms) for name, terms in merchants.items()}
-        for name, terms in self._by_merchant.items():
+        self.general = _filled(parameters, MerchantTerms())
+        self.by_merchant = {name: _filled(parameters, terms) for name, terms in merchants.items()}
+        for name, terms in self.by_merchant.items():
             _check(name, terms)
 
     def of(self, merchant_id: str) -> Terms:
         """Return the terms of a merchant."""
-        return self._by_merchant.get(merchant_id, self._general)
+        return self.by_merchant.get(merchant_id, self.general)
 
 
 def _filled(parameters: PolicyParameters, terms: MerchantTerms) -> Terms:

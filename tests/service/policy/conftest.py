@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from contracts.bundle import DataWindow, Manifest
 from contracts.payment import AuthRequest, Decline, RetryRequest
 from contracts.terms import Capability, FeeSchedule, MerchantTerms
+from service.policy import native
 from service.policy.defaults import default_parameters
 from service.policy.policy import Policy
 from service.policy.rules import FOLDER, Rules
@@ -35,11 +37,21 @@ def rules() -> Rules:
     return Rules.load()
 
 
+NATIVE = pytest.param(True, id="native", marks=pytest.mark.skipif(not native.THERE, reason="the kernels are not built"))
+
+
+@pytest.fixture(scope="session", params=[pytest.param(False, id="pure"), NATIVE])
+def compiled(compiled_as: Callable[..., Policy], request: pytest.FixtureRequest) -> Callable[..., Policy]:
+    """Compile a policy as `compiled_as` does, of the pure modules, then with the kernels: one answers as the other."""
+    return partial(compiled_as, request.param)
+
+
 @pytest.fixture(scope="session")
-def compiled(rules: Rules) -> Callable[..., Policy]:
+def compiled_as(rules: Rules) -> Callable[..., Policy]:
     """Compile a policy: keywords replace default parameters; `retry`, `fees`, `capabilities` and `merchants` those parts."""
 
     def compile_policy(
+        kernels: bool,
         *,
         fees: dict[str, FeeSchedule] | None = None,
         capabilities: dict[str, Capability] | None = None,
@@ -66,7 +78,7 @@ def compiled(rules: Rules) -> Callable[..., Policy]:
             capabilities=capabilities or {},
             merchants=merchants or {},
         )
-        return Policy.compile(manifest, with_rules or rules)
+        return Policy.compile(manifest, with_rules or rules, compiled=kernels)
 
     return compile_policy
 

@@ -1,6 +1,7 @@
 """From packed standings to what the policy takes into account, against the same concluded the long way round."""
 
 import random
+from collections.abc import Callable
 from math import sqrt
 
 import pytest
@@ -9,13 +10,26 @@ from hypothesis import strategies as st
 
 from contracts.inputs import Standing
 from features.clock import HOUR, MINUTE, SECOND
+from service.policy import native, standings
 from service.policy.adaptation import PRIOR, PRIOR_FAST, RESTLESS, RESTLESS_FROM, bounded, step
 from service.policy.health import USUAL, Level, Trouble, narrowed, slowdown, trouble, usual_of
-from service.policy.standings import standings_of
 from service.standing import FORM, LEVELS, MEASURES, SCALES, Note, Sums, add, month_of, read, view
 
 START = 1_780_000_000 * SECOND
 WIDTH = len(MEASURES)
+Concluded = Callable[..., tuple[Standing, ...]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(False, id="pure"),
+        pytest.param(True, id="native", marks=pytest.mark.skipif(not native.THERE, reason="the kernels are not built")),
+    ],
+)
+def standings_of(request: pytest.FixtureRequest) -> Concluded:
+    """Conclude standings by the pure module, then by the kernel: what holds of one holds of the other."""
+    return native.standings_of if request.param else standings.standings_of
 
 
 def measured(sums: Sums, name: str) -> list[float]:
@@ -78,7 +92,7 @@ def history(draw: random.Random) -> bytes | None:
 
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32), since=st.sampled_from([-5 * SECOND, 0, 40 * SECOND, MINUTE, 12 * HOUR]))
-def test_it_is_what_the_long_way_says(seed: int, since: int) -> None:
+def test_it_is_what_the_long_way_says(standings_of: Concluded, seed: int, since: int) -> None:
     draw = random.Random(seed)
     blobs = [history(draw) for _ in range(6)]
     at = max([START, *[FORM.unpack(blob)[3] for blob in blobs if blob is not None]]) + since
@@ -92,7 +106,7 @@ def test_it_is_what_the_long_way_says(seed: int, since: int) -> None:
         assert one.shift == pytest.approx(other.shift, rel=5e-3, abs=5e-4)
 
 
-def test_nothing_known_says_nothing_but_doubt() -> None:
+def test_nothing_known_says_nothing_but_doubt(standings_of: Concluded) -> None:
     known, new = standings_of(("a", "new"), [None] * 6, START, known={"a"}, spread=0.5)
     assert (known.health, known.excess, known.slowdown, known.shift, known.month_minor) == ("up", 0.0, 1.0, 0.0, 0.0)
     assert 0.1 < known.doubt < 0.3
@@ -101,14 +115,14 @@ def test_nothing_known_says_nothing_but_doubt() -> None:
 
 
 @pytest.mark.parametrize("blobs", [(), [None], (b"",) * 6, [b"\x01" + bytes(40)] * 6, [bytes(FORM.size)] * 6])
-def test_what_cannot_be_read_is_not_known(blobs: list[bytes | None]) -> None:
+def test_what_cannot_be_read_is_not_known(standings_of: Concluded, blobs: list[bytes | None]) -> None:
     nothing = standings_of(("a", "b"), [None] * 6, START)
     assert standings_of(("a", "b"), blobs, START) == nothing
 
 
 @settings(max_examples=300, deadline=None)
 @given(sums=st.lists(st.floats(-50.0, 1e6), min_size=28, max_size=28), since=st.integers(-SECOND, HOUR))
-def test_sums_that_cannot_be_harm_nobody(sums: list[float], since: int) -> None:
+def test_sums_that_cannot_be_harm_nobody(standings_of: Concluded, sums: list[float], since: int) -> None:
     blob = FORM.pack(1, month_of(START), 0.0, START, *sums)
     (found,) = standings_of(("a",), (blob, blob, blob), START + since)
     assert 0.0 <= found.excess <= 1.0
@@ -117,7 +131,7 @@ def test_sums_that_cannot_be_harm_nobody(sums: list[float], since: int) -> None:
     assert 0.0 < found.doubt < 1.0
 
 
-def test_what_is_taken_back_leaves_nothing() -> None:
+def test_what_is_taken_back_leaves_nothing(standings_of: Concluded) -> None:
     blob: bytes | None = None
     notes = [Note(START + number * SECOND, fault=True, expected=0.8) for number in range(30)]
     for note in notes:
@@ -129,11 +143,11 @@ def test_what_is_taken_back_leaves_nothing() -> None:
     assert (found.health, found.excess) == ("up", 0.0)
 
 
-def test_no_candidates() -> None:
+def test_no_candidates(standings_of: Concluded) -> None:
     assert standings_of((), (), START) == ()
 
 
-def test_approved_amounts_are_the_merchants_and_of_this_month() -> None:
+def test_approved_amounts_are_the_merchants_and_of_this_month(standings_of: Concluded) -> None:
     blob = add(None, Note(START, approved=True, amount_minor=700, expected=0.9))
     blobs = [add(None, Note(START, approved=True, amount_minor=90_000, expected=0.9)), None, blob]
     assert standings_of(("a",), blobs, START)[0].month_minor == 700.0
@@ -142,7 +156,7 @@ def test_approved_amounts_are_the_merchants_and_of_this_month() -> None:
     assert standings_of(("a",), blobs, later)[0].month_minor == 0.0
 
 
-def test_a_processor_that_is_not_known_is_believed_by_its_outcomes() -> None:
+def test_a_processor_that_is_not_known_is_believed_by_its_outcomes(standings_of: Concluded) -> None:
     blob: bytes | None = None
     for number in range(80):
         blob = add(blob, Note(START + number * SECOND, approved=number % 2 == 0, expected=0.8))
@@ -155,7 +169,7 @@ def test_a_processor_that_is_not_known_is_believed_by_its_outcomes() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.01])
-def test_a_stranger_is_never_surer_than_a_processor_that_is_known(spread: float) -> None:
+def test_a_stranger_is_never_surer_than_a_processor_that_is_known(standings_of: Concluded, spread: float) -> None:
     found = standings_of(("new", "a"), [None] * 6, START, known={"a"}, spread=spread)
     assert found[0].doubt == found[1].doubt
 

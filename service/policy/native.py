@@ -1,0 +1,32 @@
+"""The compiled kernels, where a compiler made them: each answers as its pure twin does, to the last bit.
+
+Without them everything works, slower. This module must not know what they compute.
+"""
+
+from collections.abc import Mapping
+
+from contracts.bundle import PolicyParameters
+from service.policy.constraints import Able
+from service.policy.fees import Fees
+from service.policy.rules import Rules
+from service.policy.terms import Agreements
+
+try:
+    from service.policy.choice_native import Kernel
+    from service.policy.facts_native import Facts
+    from service.policy.standings_native import standings_of
+except ImportError:
+    from service.policy.standings import standings_of
+
+    THERE = False
+else:
+    THERE = True
+
+__all__ = ["THERE", "Kernel", "kernel_of", "standings_of"]
+
+
+def kernel_of(
+    parameters: PolicyParameters, fees: Fees, rules: Rules, agreements: Agreements, ables: Mapping[str, Able]
+) -> "Kernel":
+    """Return the kernel that chooses for one bundle."""
+    return Kernel(parameters, Facts(rules, fees, agreements, ables, parameters.low_value_minor))
