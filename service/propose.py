@@ -78,27 +78,46 @@ class PaymentProposer:
             states = self._before.taken_out(request, states, processors)
         self._states = states
         self._rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
-        estimates = Estimates(bundle)
-        variants = bundle.policy.variants(request, self._kind)
+        self._estimates = Estimates(bundle)
         self._inputs = PolicyInputs(
             moment_us=at,
             processors=processors,
-            variants=variants,
-            approval=estimates.approval(self._kind, request, processors, variants, self._rows),
-            risk=estimates.risk(self._rows),
+            risk=self._estimates.risk(self._rows),
             standings=bundle.policy.standings(processors, states.standings, at),
             ledger=states.ledger,
         )
-        self._estimates = estimates
-        for error in estimates.failed:
-            fault(question, error)
+        self._told = 0
+        self._fault = fault
+
+    def _known(self, ledger: bytes | None) -> PolicyInputs:
+        """Return what the policy is told under this ledger: of the ways of sending only those it would look at are estimated."""
+        question, inputs, estimates = self._question, self._inputs, self._estimates
+        request, processors = question.request, question.processors
+        assert inputs.risk is not None
+        policy = question.bundle.policy
+        variants = policy.needed(
+            request,
+            processors,
+            policy.variants(request, self._kind),
+            inputs.risk,
+            kind=self._kind,
+            at=question.at,
+            ledger=ledger,
+        )
+        approval = inputs.approval
+        if variants != inputs.variants:
+            approval = estimates.approval(self._kind, request, processors, variants, self._rows)
+        for error in estimates.failed[self._told :]:
+            self._fault(question, error)
+        self._told = len(estimates.failed)
+        return msgspec.structs.replace(inputs, variants=variants, approval=approval, ledger=ledger)
 
     def propose(self, ledger: bytes | None, *, given_up: bool) -> Proposal:
         """Return an answer under this ledger; one that is `given_up` sends nothing."""
         question, inputs, before = self._question, self._inputs, self._before
         bundle, request, at = question.bundle, question.request, question.at
-        if ledger != inputs.ledger:
-            inputs = msgspec.structs.replace(inputs, ledger=ledger)
+        if not inputs.variants or ledger != inputs.ledger:
+            inputs = self._inputs = self._known(ledger)
         choice = answer.choose(bundle, self._kind, request, inputs, question.degraded, given_up=given_up)
         why = None
         if not told(question.degraded):

@@ -105,13 +105,11 @@ def _payment(event: AuthDecided | RoutingDecided, known: PolicyInputs, bundle: B
     request, recorded, rows = event.request, event.answer, _rows(event)
     kind: Literal["auth", "routing"] = "auth" if isinstance(event, AuthDecided) else "routing"
     estimates = Estimates(bundle, _silent(recorded))
-    variants = bundle.policy.variants(request, kind)
-    inputs = msgspec.structs.replace(
-        known,
-        variants=variants,
-        approval=estimates.approval(kind, request, known.processors, variants, rows),
-        risk=estimates.risk(rows),
-    )
+    risk, at = estimates.risk(rows), known.moment_us
+    ways = bundle.policy.variants(request, kind)
+    variants = bundle.policy.needed(request, known.processors, ways, risk, kind=kind, at=at, ledger=known.ledger)
+    approval = estimates.approval(kind, request, known.processors, variants, rows)
+    inputs = msgspec.structs.replace(known, variants=variants, approval=approval, risk=risk)
     given_up = GIVEN_UP in recorded.reasons
     choice = answer.choose(bundle, kind, request, inputs, recorded.degraded, given_up=given_up)
     why = None
