@@ -85,6 +85,8 @@ class Metrics:
         self.journal_batches = 0
         self.journal_lost = 0
         self.journal_queue: Callable[[], int] = int
+        self.journal_failing: Callable[[], bool] = bool
+        self.journal_free: Callable[[], int] = int
         self.bundle: Callable[[], Manifest | None] = _no_bundle
 
     def endpoint(self, route: str) -> Endpoint:
@@ -113,13 +115,11 @@ class Metrics:
         """Count an answer of 500: a bug."""
         self.unexpected[route] = self.unexpected.get(route, 0) + 1
 
-    def journal_committed(self, waits: Iterable[float]) -> None:
-        """Count one batch made durable; `waits` are seconds from append to commit, one for each event."""
+    def journal_committed(self, events: int, seconds: float) -> None:
+        """Count one batch made durable, and how long at most any of its events waited for that."""
         self.journal_batches += 1
-        observe = self.journal_latency.observe
-        for wait in waits:
-            observe(wait)
-            self.journal_events += 1
+        self.journal_events += events
+        self.journal_latency.observe(seconds)
 
     def journal_failed(self, events: int) -> None:
         """Count events that could not be made durable."""
@@ -197,7 +197,9 @@ class _Families(Collector):
 
     def _journal(self) -> Iterator[Metric]:
         metrics = self._metrics
-        latency = HistogramMetricFamily("pointsman_journal_append_seconds", "From append to durable.")
+        latency = HistogramMetricFamily(
+            "pointsman_journal_append_seconds", "From the first append of a batch to durable, by batch."
+        )
         latency.add_metric([], metrics.journal_latency.cumulative(), metrics.journal_latency.total)
         yield latency
         yield CounterMetricFamily("pointsman_journal_events", "Events made durable.", value=metrics.journal_events)
@@ -205,6 +207,12 @@ class _Families(Collector):
         yield CounterMetricFamily("pointsman_journal_lost", "Events not made durable.", value=metrics.journal_lost)
         yield GaugeMetricFamily(
             "pointsman_journal_queue", "Events waiting for a commit.", value=metrics.journal_queue()
+        )
+        yield GaugeMetricFamily(
+            "pointsman_journal_failing", "1 while the journal takes nothing.", value=float(metrics.journal_failing())
+        )
+        yield GaugeMetricFamily(
+            "pointsman_journal_free_bytes", "Free space of the journal's disk.", value=metrics.journal_free()
         )
 
     def _bundle(self) -> Iterator[Metric]:

@@ -219,7 +219,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "record", help="file with the JSON of GET /api/decisions/{id}, - for standard input, or an id with --journal"
     )
-    parser.add_argument("--journal", type=Path, help="folder of a journal, or its file, that holds the decision")
+    parser.add_argument("--journal", type=Path, help="folder of the journal that holds the decision")
     parser.add_argument("--shelf", type=Path, default=Settings().bundles, help="folder of bundles (%(default)s)")
     parser.add_argument("--rules", type=Path, help="rules of the shop, as POINTSMAN_RULES")
     chosen = parser.parse_args(arguments)

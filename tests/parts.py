@@ -13,7 +13,7 @@ import msgspec
 from contracts.bundle import Manifest, ModelEntry
 from contracts.payment import AuthRequest, Decline, RetryRequest, RoutingRequest
 from service.decide import Decide
-from service.journal.sqlite import SqliteJournal
+from service.journal import LogJournal
 from service.learn import Learn
 from service.models.active import ActiveBundles
 from service.models.bundle import MANIFEST, Bundle
@@ -86,7 +86,7 @@ class Parts(NamedTuple):
 
     bundles: ActiveBundles
     store: FeatureStore
-    journal: SqliteJournal
+    journal: LogJournal
     decide: Decide
     learn: Learn
 
@@ -102,7 +102,7 @@ async def serving(
     store: str | FeatureStore = "memory://",
     *,
     timeout_ms: float = 10.0,
-    journal: SqliteJournal | None = None,
+    journal: LogJournal | None = None,
 ) -> AsyncIterator[Parts]:
     """Open a service over a shelf of bundles, with its journal in `folder`."""
     bundles = ActiveBundles(shelf, RULES)
@@ -110,7 +110,7 @@ async def serving(
     assert bundles.failing is None
     kept = open_store(store, timeout_ms=timeout_ms) if isinstance(store, str) else store
     await opened(kept)
-    journal = journal or SqliteJournal(folder)
+    journal = journal or LogJournal(folder)
     decide = Decide(bundles, kept, journal)
     try:
         yield Parts(bundles, kept, journal, decide, Learn(kept, journal, bundles, decide.settle))

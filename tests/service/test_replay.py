@@ -311,8 +311,8 @@ def test_the_command_reads_standard_input_and_a_journal(
         return done.returncode, done.stdout or done.stderr
 
     assert run("-", given=json.dumps(trails[2]).encode()) == (SAME, b"same\n")
-    for event, journal in zip(events, ("journal", "journal/events.sqlite", "journal"), strict=True):
-        assert run(event.answer.decision_id, "--journal", str(tmp_path / journal)) == (SAME, b"same\n")
+    for event in events:
+        assert run(event.answer.decision_id, "--journal", str(tmp_path / "journal")) == (SAME, b"same\n")
     code, said = run("d_nobody", "--journal", str(tmp_path / "journal"))
     assert code == MISSING
     assert said.startswith(b"pointsman: no record to replay with: the journal ")

@@ -27,7 +27,7 @@ MOST: Final = 20_000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--journal", type=Path, required=True, help="folder of the journal, or its file")
+    parser.add_argument("--journal", type=Path, required=True, help="folder of the journal")
     parser.add_argument(
         "--history", type=Path, metavar="DIR", help="what went before the journal: the history that was backfilled"
     )

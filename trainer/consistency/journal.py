@@ -1,36 +1,31 @@
-"""The journal as a batch reads it: every event, in the order in which they were committed.
+"""The journal as a batch reads it: every event of every worker, by the moment at which it was decided or received.
 
 This module must not know what an event means.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
-
-import msgspec
 
 from contracts.event import JournalEvent
+from service.errors import JournalUnavailable
+from service.journal.reader import JournalReader, count
 from trainer.errors import TrainerError
-
-FILE: Final = "events.sqlite"
-_AT_ONCE: Final = 2_000
 
 
 class Journal:
-    """A journal's file, opened to read beside a service that writes it.
+    """A journal's folder, opened to read beside a service that writes it.
 
     Parameters
     ----------
     path
-        The journal's folder (``POINTSMAN_JOURNAL``) or its file.
+        The journal's folder (``POINTSMAN_JOURNAL``).
 
     Attributes
     ----------
     decisions
         How many decisions it holds.
     unreadable
-        How many events `events` could not read: a newer build's, or damaged.
+        How many events `events` could not read: a newer build's.
 
     Raises
     ------
@@ -39,34 +34,30 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path / FILE if path.is_dir() else path
+        self._path = path
         self.unreadable = 0
-        if not self._file.is_file():
-            msg = f"expected a journal's folder with {FILE}, found none at {path}"
-            raise TrainerError(msg)
-        self.decisions = int(next(self._rows("SELECT count(*) FROM events WHERE type <> 'outcome_settled'"))[0])
+        try:
+            with JournalReader(path) as reader:
+                if not reader.writers():
+                    msg = f"expected a journal's folder with a folder for each worker, found none at {path}"
+                    raise TrainerError(msg)
+            _, self.decisions = count(path)
+        except JournalUnavailable as error:
+            msg = f"{path} cannot be read as a journal: {error.reason}"
+            raise TrainerError(msg) from error
 
     def events(self) -> Iterator[JournalEvent]:
         """Yield every event that can be read."""
-        decode = msgspec.msgpack.Decoder(JournalEvent).decode
         self.unreadable = 0
-        for (body,) in self._rows("SELECT body FROM events ORDER BY seq"):
-            try:
-                event: JournalEvent = decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                self.unreadable += 1
-                continue
-            yield event
-
-    def _rows(self, query: str) -> Iterator[tuple[bytes]]:
         try:
-            connection = sqlite3.connect(self._file.absolute().as_uri() + "?mode=ro", uri=True, timeout=5.0)
-            try:
-                found = connection.execute(query)
-                while rows := found.fetchmany(_AT_ONCE):
-                    yield from rows
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            msg = f"{self._file} cannot be read as a journal: {error}"
+            with JournalReader(self._path) as reader:
+                for entry in reader.merged():
+                    try:
+                        event = entry.event()
+                    except JournalUnavailable:
+                        self.unreadable += 1
+                        continue
+                    yield event
+        except JournalUnavailable as error:
+            msg = f"{self._path} cannot be read as a journal: {error.reason}"
             raise TrainerError(msg) from error

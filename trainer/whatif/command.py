@@ -12,7 +12,7 @@ from trainer.whatif.asking import Options, what_if
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--journal", type=Path, required=True, help="folder of the journal, or its file")
+    parser.add_argument("--journal", type=Path, required=True, help="folder of the journal")
     other = parser.add_mutually_exclusive_group(required=True)
     other.add_argument(
         "--policy", metavar="bundle:VERSION", help="the policy of a bundle: a version, a path, or active"

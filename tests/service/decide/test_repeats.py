@@ -18,7 +18,7 @@ from service.answered import Answered, decode, digest_of, encode
 from service.decide import Decide
 from service.errors import AlreadyAsked, JournalUnavailable
 from service.http.wire import JSON, MSGPACK
-from service.journal.sqlite import SqliteJournal
+from service.journal import LogJournal
 from service.ledger import key_of
 from service.store.base import StateKeys, by_question
 from service.store.memory import MemoryStore
@@ -182,7 +182,7 @@ def test_two_questions_about_one_attempt_at_once_have_one_answer_and_one_refusal
 
 
 def test_a_refusal_needs_no_journal(eager_shelf: Path, tmp_path: Path) -> None:
-    class Unreadable(SqliteJournal):
+    class Unreadable(LogJournal):
         async def find(self, decision_id: str) -> Any:
             raise JournalUnavailable("a damaged page")
 

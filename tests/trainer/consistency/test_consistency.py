@@ -1,7 +1,6 @@
 """What a real service has logged is what the history gives; what was tampered with, dropped or came late is found out."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ from contracts.outcome import Outcome
 from features.assemble import WIDTH
 from features.clock import micros
 from service import propose, question
+from tests.journals import rewrite
 from tests.parts import Parts, activate, add_bundle, auth, eager, serving, soon
 from tests.trainer.backfill.streams import dense, frame
 from tests.trainer.consistency.story import PROCESSORS, Shop, tell
@@ -50,22 +50,6 @@ def play(shelf: Path, scene: Scene, store: str = "memory://") -> Path:
 
     asyncio.run(whole())
     return shelf.parent / "journal"
-
-
-def rewrite(journal: Path, change: Callable[[JournalEvent], JournalEvent | None]) -> None:
-    """Change the events of a journal; None drops one."""
-    decode = msgspec.msgpack.Decoder(JournalEvent).decode
-    connection = sqlite3.connect(journal / "events.sqlite")
-    with connection:
-        for seq, body in connection.execute("SELECT seq, body FROM events").fetchall():
-            event = decode(body)
-            changed = change(event)
-            if changed is None:
-                connection.execute("DELETE FROM events WHERE seq = ?", (seq,))
-            elif changed is not event:
-                body = msgspec.msgpack.encode(changed)
-                connection.execute("UPDATE events SET body = ? WHERE seq = ?", (body, seq))
-    connection.close()
 
 
 def named(report: Report, name: str) -> Feature:

@@ -15,7 +15,6 @@ from contracts.inputs import PolicyInputs
 from contracts.outcome import Outcome
 from contracts.payment import AuthRequest, RoutingRequest
 from features.clock import micros
-from service.journal import table
 from service.ledger import entries
 from service.policy.choice import Choice
 from trainer.evaluate.bundle import Ready, compiled, open_bundle
@@ -39,14 +38,6 @@ class Told:
 
     def events(self) -> Iterator[JournalEvent]:
         yield from self._events
-
-
-def write(folder: Path, events: Sequence[JournalEvent]) -> Path:
-    """Write events as the service does; return the folder."""
-    connection = table.open_for_writing(folder, full=False)
-    table.insert(connection, [table.row_of(event) for event in events])
-    connection.close()
-    return folder
 
 
 def bundles(shelf: Path) -> tuple[str, str]:

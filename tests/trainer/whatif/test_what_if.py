@@ -15,6 +15,7 @@ from contracts.terms import FeeSchedule
 from features.clock import micros
 from service.ledger import FAILED, Entry, attempt_id, pack
 from service.policy.fees import Fees
+from tests.journals import write
 from tests.parts import RULES, add_bundle
 from tests.trainer.whatif.journals import (
     START,
@@ -31,7 +32,6 @@ from tests.trainer.whatif.journals import (
     request,
     toml,
     truth,
-    write,
 )
 from trainer.__main__ import main
 from trainer.errors import EvaluateError
