@@ -1,7 +1,7 @@
 """``python -m service``: reads the settings, binds the port, serves until it is told to stop.
 
 Whatever prevents that is one sentence on standard error and exit code 2. ``python -m service replay`` makes one decision
-again instead (`service.replay`).
+again instead (`service.replay`), ``python -m service journal`` looks at a journal (`service.journal.command`).
 """
 
 import gc
@@ -92,9 +92,13 @@ def main() -> int:
         from service import replay
 
         return replay.main(sys.argv[2:])
+    if sys.argv[1:2] == ["journal"]:
+        from service.journal import command
+
+        return command.main(sys.argv[2:])
     if sys.argv[1:]:
         return _refuse(
-            "expected no arguments, or replay; settings are POINTSMAN_ variables, such as POINTSMAN_PORT (see README.md)"
+            "expected no arguments, replay or journal; settings are POINTSMAN_ variables, such as POINTSMAN_PORT (see README.md)"
         )
     try:
         chosen = settings.load(os.environ)

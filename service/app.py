@@ -201,7 +201,7 @@ def build(settings: Settings) -> Application:
     """
     # Here, not above: the parts load onnxruntime and redis, which `create_app` and its tests do without.
     from service.decide import Decide
-    from service.journal import open_journal
+    from service.journal import Keeping, open_journal
     from service.learn import Learn
     from service.models.active import ActiveBundles
     from service.policy.errors import RuleError
@@ -219,7 +219,18 @@ def build(settings: Settings) -> Application:
         timeout_ms=settings.store_timeout_ms,
         event_ttl_seconds=settings.event_ttl_days * _DAY_SECONDS,
     )
-    journal = open_journal(settings.journal, sync=settings.journal_sync, metrics=metrics)
+    journal = open_journal(
+        settings.journal,
+        sync=settings.journal_sync,
+        metrics=metrics,
+        keeping=Keeping(
+            segment_bytes=settings.journal_segment_mib << 20,
+            segment_seconds=settings.journal_segment_minutes * 60.0,
+            days=settings.journal_days,
+            most_bytes=settings.journal_most_gib << 30,
+            floor_bytes=settings.journal_floor_mib << 20,
+        ),
+    )
     bundles = ActiveBundles(settings.bundles, rules, metrics.state_unreadable)
     decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors, answer_hours=settings.answer_hours)
     learner = Learn(store, journal, bundles, decider.settle)

@@ -79,6 +79,10 @@ class Journal(Protocol):
         """Return up to `limit` events with a sequence number above `after`, in order; blocking, for shipping."""
         ...
 
+    def end(self) -> int:
+        """Return the sequence number of the last event that is durable; 0 when there is none."""
+        ...
+
     async def close(self) -> None:
         """Write what waits, then close. A second call does nothing."""
         ...

@@ -36,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``event_ttl_days`` is how long a reported event is remembered so that it counts once: as long as a gateway may report
     one again. In Redis one mark is about 90 bytes, and every attempt and every outcome leaves one.
     ``answer_hours`` is how long the same question has the same answer; an answer is 1 to 3 kB.
+    ``journal_days`` is how long events are kept, ``journal_most_gib`` how much of them at most (0: no limit); a segment of the
+    journal is sealed at ``journal_segment_mib`` or after ``journal_segment_minutes``. With less than ``journal_floor_mib`` of
+    free space nothing is journalled, and answers say so.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +53,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bundle_poll_seconds: float = 1.0
     log_vectors: bool = True
     journal_sync: JournalSync = "full"
+    journal_days: int = 90
+    journal_most_gib: int = 0
+    journal_segment_mib: int = 64
+    journal_segment_minutes: int = 60
+    journal_floor_mib: int = 64
     store_timeout_ms: float = 10.0
     rules: Path | None = None
     event_ttl_days: int = 7
@@ -259,6 +267,11 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "bundle_poll_seconds": _number(0.05, 3_600.0, "seconds"),
     "log_vectors": _boolean,
     "journal_sync": _one_of("full", "async"),
+    "journal_days": _integer(1, 3_660),
+    "journal_most_gib": _integer(0, 1_000_000),
+    "journal_segment_mib": _integer(1, 2_048),
+    "journal_segment_minutes": _integer(1, 10_080),
+    "journal_floor_mib": _integer(0, 1_000_000),
     "store_timeout_ms": _number(0.1, 10_000.0, "milliseconds"),
     "event_ttl_days": _integer(1, 400),
     "answer_hours": _integer(1, 168),

@@ -63,6 +63,28 @@ def _offsets(columns: np.ndarray) -> np.ndarray:
     return np.concatenate([[START_SIZE], START_SIZE + np.cumsum(sizes)]).astype(np.uint64)
 
 
+def content_of(first: int, heads: bytes) -> bytes:
+    """Return the content of an index file.
+
+    Parameters
+    ----------
+    first
+        Number of the first event of the segment.
+    heads
+        Headers of all its frames, in order.
+    """
+    columns = np.frombuffer(heads, dtype="<u4").reshape(-1, 4)
+    count = len(columns)
+    offsets = _offsets(columns)
+    # Every event has the key of its attempt, and a decision has that of its id as well.
+    (named,) = np.nonzero(columns[:, 2])
+    keys = np.concatenate([columns[:, 3], columns[named, 2]])
+    ordinals = np.concatenate([np.arange(count), named]).astype("<u4")
+    order = np.argsort(keys, kind="stable")
+    body = offsets[:-1].astype("<u4").tobytes() + keys[order].tobytes() + ordinals[order].tobytes()
+    return HEADER.pack(MAGIC, count, len(keys), first, int(offsets[-1]), crc32(body)) + body
+
+
 def write(segment: Path, first: int, heads: bytes) -> None:
     """Write the index of a sealed segment, durable on return.
 
@@ -71,29 +93,13 @@ def write(segment: Path, first: int, heads: bytes) -> None:
     OSError
         When it cannot be written; then there is none.
     """
-    columns = np.frombuffer(heads, dtype="<u4").reshape(-1, 4)
-    count = len(columns)
-    offsets = _offsets(columns)
-    keys = np.concatenate([columns[:, 3], columns[:, 2]])
-    ordinals = np.concatenate([np.arange(count, dtype="<u4")] * 2)
-    kept = np.concatenate([np.ones(count, dtype=bool), columns[:, 2] != 0])
-    keys, ordinals = keys[kept], ordinals[kept]
-    order = np.argsort(keys, kind="stable")
-    body = b"".join(
-        [offsets[:-1].astype("<u4").tobytes(), keys[order].astype("<u4").tobytes(), ordinals[order].tobytes()]
-    )
-    header = HEADER.pack(MAGIC, count, len(keys), first, int(offsets[-1]), crc32(body))
     path = path_of(segment)
-    scratch = path.with_suffix(".tmp")
+    scratch = path.with_suffix(".idx.tmp")
     try:
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        try:
-            with os.fdopen(descriptor, "wb", closefd=False) as file:
-                file.write(header)
-                file.write(body)
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
+        with scratch.open("wb") as file:
+            file.write(content_of(first, heads))
+            file.flush()
+            os.fdatasync(file.fileno())
         scratch.replace(path)
     except OSError:
         scratch.unlink(missing_ok=True)
@@ -145,11 +151,6 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def is_whole(self) -> bool:
-        """Whether its checksum is right."""
-        content = os.pread(self._descriptor, 1 << 30, 0)
-        return bool(crc32(content[HEADER.size :]) == HEADER.unpack_from(content)[5])
 
     def offset(self, ordinal: int) -> int:
         """Return where a frame begins, by how many are before it."""

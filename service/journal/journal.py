@@ -32,6 +32,8 @@ from service.ports import Journal
 
 MOST_WAITING: Final = 10_000
 """Events that may wait for the writer; one more is refused, so that a slow disk cannot eat the memory."""
+MOST_WAITING_BYTES: Final = 256 << 20
+"""Bytes that may."""
 LARGEST_BATCH: Final = 512
 """Events in one write: the system takes at most 1,024 pieces, and an event is two."""
 STUCK_SECONDS: Final = 1.0
@@ -88,6 +90,7 @@ class LogJournal:
         self._closed = False
         self._frames: list[bytes] = []
         self._waiting: list[Waiting] = []
+        self._accepted = self._written = 0
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = False
         self._writing_since: float | None = None
@@ -123,7 +126,9 @@ class LogJournal:
         waiting = self._waiting
         if self._refusal is not None or self._writing_since is not None or len(waiting) >= MOST_WAITING:
             self._refuse_if_need_be()
-        self._frames += frame_of(event)
+        frame = frame_of(event)
+        self._frames += frame
+        self._accepted += len(frame[1])
         future = asyncio.get_running_loop().create_future() if self._waits_for_disk else None
         # The writer takes as many frames as there are futures: the frames are there first.
         waiting.append(future)
@@ -180,6 +185,10 @@ class LogJournal:
         with JournalReader(self._folder) as reader:
             return [(entry.number, entry.event()) for entry in reader.read(self._name, after, limit).entries]
 
+    def end(self) -> int:
+        """Return the number of this writer's last event that is durable; 0 when there is none."""
+        return self._log.last
+
     async def close(self) -> None:
         """Write what waits, then close. A second call does nothing."""
         if self._closed:
@@ -196,6 +205,8 @@ class LogJournal:
         reason = self._refusal or self._stuck()
         if reason is None and len(self._waiting) >= MOST_WAITING:
             reason = f"{MOST_WAITING} events wait already"
+        if reason is None and self._accepted - self._written >= MOST_WAITING_BYTES:
+            reason = f"{MOST_WAITING_BYTES >> 20} MiB of events wait already"
         if reason is not None:
             self._metrics.journal_failed(1)
             raise JournalUnavailable(reason)
@@ -270,6 +281,7 @@ class LogJournal:
         frames, waiting = self._frames[: 2 * count], self._waiting[:count]
         del self._frames[: 2 * count], self._waiting[:count]
         heads = b"".join(frames[::2])
+        self._written += sum(map(len, frames)) - len(heads)
         kept, failure = len(waiting), None
         if heads:
             since, started = self._batch_since, time.perf_counter()
@@ -391,24 +403,3 @@ def open_journal(
     if old.exists():
         log.warning("%s is a journal of an earlier build: it is left as it is, and nothing in it is looked up", old)
     return LogJournal(folder, writer=writer, sync=sync, metrics=metrics, keeping=keeping)
-
-
-def find_in(folder: Path, decision_id: str) -> DecisionMade | None:
-    """Return the decision of an id in a journal's folder, whether anybody writes it or not.
-
-    Raises
-    ------
-    JournalUnavailable
-        When there is no journal, or it cannot be read.
-    """
-    lookup = Lookup(folder)
-    try:
-        return lookup.find(decision_id)
-    except OSError as error:
-        reason = f"{folder} cannot be read: {error.strerror or error}"
-        raise JournalUnavailable(reason) from error
-    except msgspec.DecodeError as error:
-        reason = f"{folder} holds an event that cannot be read: {error}"
-        raise JournalUnavailable(reason) from error
-    finally:
-        lookup.close()

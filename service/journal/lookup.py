@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, TypeGuard
 
+import msgspec
+
 from contracts.event import DecisionMade, JournalEvent, OutcomeSettled, RetryDecided
+from service.errors import JournalUnavailable
 from service.journal import index
 from service.journal.frame import HEAD_SIZE, attempt_key, decision_key, event_in
 from service.journal.index import Index, Place
@@ -188,6 +191,27 @@ class Lookup:
                 tail = self._tails[segment.path] = _Tail(segment)
             heads = tail.heads()
         return _read(segment, [place for key in keys for place in index.places(heads, key)])
+
+
+def find_in(folder: Path, decision_id: str) -> DecisionMade | None:
+    """Return the decision of an id in a journal's folder, whether anybody writes it or not.
+
+    Raises
+    ------
+    JournalUnavailable
+        When there is no journal, or it cannot be read.
+    """
+    lookup = Lookup(folder)
+    try:
+        return lookup.find(decision_id)
+    except OSError as error:
+        reason = f"{folder} cannot be read: {error.strerror or error}"
+        raise JournalUnavailable(reason) from error
+    except msgspec.DecodeError as error:
+        reason = f"{folder} holds an event that cannot be read: {error}"
+        raise JournalUnavailable(reason) from error
+    finally:
+        lookup.close()
 
 
 def _read(segment: Segment, places: list[Place]) -> list[Kept]:

@@ -30,5 +30,9 @@ class NullJournal:
         """Return nothing: nothing is kept."""
         return []
 
+    def end(self) -> int:
+        """Return 0: nothing is kept."""
+        return 0
+
     async def close(self) -> None:
         """Do nothing."""

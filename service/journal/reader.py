@@ -403,7 +403,7 @@ def count(folder: Path) -> tuple[int, int]:
     try:
         for writer in writers_in(folder):
             for segment in segments_in(folder / writer):
-                own = _count(segment)
+                own = count_in(segment)
                 events, decisions = events + own[0], decisions + own[1]
     except OSError as error:
         reason = f"{folder} cannot be read: {error.strerror or error}"
@@ -411,7 +411,8 @@ def count(folder: Path) -> tuple[int, int]:
     return events, decisions
 
 
-def _count(segment: Segment) -> tuple[int, int]:
+def count_in(segment: Segment) -> tuple[int, int]:
+    """Return how many events a segment holds, and how many of them are decisions."""
     index = Index.open(segment.path, segment.first)
     if index is not None:
         with index:

@@ -176,6 +176,9 @@ class FakeJournal:
     def events(self, *, after: int = 0, limit: int = 1000) -> list[tuple[int, JournalEvent]]:
         return list(enumerate(self.kept, start=1))[after : after + limit]
 
+    def end(self) -> int:
+        return len(self.kept)
+
     async def close(self) -> None:
         self.closed += 1
 
