@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from benchmarks.processes import running
 from contracts.bundle import Manifest
 from features.assemble import WIDTH
 from features.catalog import FINGERPRINT, POSITION
+from service.journal.reader import JournalReader
 from tests.parts import PAYMENT, activate, add_bundle
 from tests.servers import RedisServer
 
@@ -340,8 +340,8 @@ def test_told_to_stop_the_service_answers_what_it_has_begun_and_loses_no_answer(
         with Client(url) as late, pytest.raises(ConnectionRefusedError):
             late.auth("too late")
     answers = [last, *[answer for gateway in gateways for answer in gateway.answers]]
-    with closing(sqlite3.connect(tmp_path / "journal" / "events.sqlite")) as journal:
-        kept = {decision_id for (decision_id,) in journal.execute("SELECT decision_id FROM events")}
+    with JournalReader(tmp_path / "journal") as journal:
+        kept = {entry.event().answer.decision_id for entry in journal.merged()}  # type: ignore[union-attr]
     assert {answer["decision_id"] for answer in answers} <= kept
     # The attempts behind the answers are in the store as well: each is the first of its payment's outcome.
     with running(settings, log=tmp_path / "log") as (url, _), Client(url) as client:

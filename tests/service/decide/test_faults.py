@@ -1,7 +1,6 @@
 """A decision whose models, store or journal fail: an answer all the same, which says so."""
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,10 +15,11 @@ from contracts.decision import Decision
 from contracts.payment import AuthRequest
 from features.assemble import Matrix
 from service.errors import StoreTimeout, StoreUnavailable
-from service.journal.sqlite import SqliteJournal
+from service.journal import LogJournal
 from service.record import decode
 from service.store.base import Claim, StateKeys, States, by_attempt
 from service.store.memory import MemoryStore
+from tests.journals import Disk, hang
 from tests.parts import (
     Parts,
     Tell,
@@ -243,11 +243,13 @@ def test_a_write_that_fails_behind_an_answer_is_told_and_logged_once(
 # A journal that fails
 
 
-def test_an_answer_that_could_not_be_kept_says_so(bundle_shelf: Path, tmp_path: Path) -> None:
-    """A full disk: the journal's file may not grow any more."""
+def test_an_answer_that_could_not_be_kept_says_so(
+    bundle_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     async def story() -> None:
-        full = SqliteJournal(tmp_path / "journal", max_pages=12)
+        full = LogJournal(tmp_path / "journal")
+        Disk(monkeypatch, 30_000)
         async with serving(bundle_shelf, tmp_path, journal=full) as parts:
             said = [
                 (await parts.decide.auth(auth(payment_id=f"pay_{number}"), deadline=soon())).degraded
@@ -263,18 +265,16 @@ def test_an_answer_that_could_not_be_kept_says_so(bundle_shelf: Path, tmp_path: 
     asyncio.run(story())
 
 
-def test_an_answer_does_not_wait_for_a_journal_that_hangs(tell_memory: Tell, tmp_path: Path) -> None:
-    """Somebody holds the file's lock: the writer waits for it, the answer does not, and the event is kept in the end."""
+def test_an_answer_does_not_wait_for_a_journal_that_hangs(tell_memory: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk hangs: the writer waits for it, the answer does not, and the event is kept in the end."""
 
     async def story(parts: Parts) -> None:
         await parts.decide.auth(auth(payment_id="warm"), deadline=soon())
-        holder = sqlite3.connect(tmp_path / "journal" / "events.sqlite", isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
+        going_on = hang(monkeypatch)
         answer, seconds = await timed(lambda deadline: parts.decide.auth(auth(), deadline=deadline))
         assert answer.degraded == ("journal",)
         assert seconds < 0.5
-        holder.execute("ROLLBACK")
-        holder.close()
+        going_on.set()
         until = time.monotonic() + 10
         while await parts.journal.find(answer.decision_id) is None:
             assert time.monotonic() < until

@@ -1,7 +1,6 @@
 """Outcomes while the store has forgotten their decisions, or is late or gone."""
 
 import asyncio
-import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from features.increment import attempt_increment, chargeback_increment, result_i
 from features.layout import LAYOUTS
 from features.state import View
 from service.errors import StoreTimeout
-from service.journal.sqlite import SqliteJournal
+from service.journal import LogJournal
 from service.record import TTL_SECONDS
 from service.store.base import by_attempt
 from service.store.memory import MemoryStore
+from tests.journals import Disk, hang
 from tests.parts import Parts, Tell, retry, routing, serving, soon
 from tests.servers import RedisServer
 from tests.service.learn.hand import START, ByHand, ask, noted, report, settled, state, totals
@@ -199,13 +199,14 @@ def test_outcomes_that_need_no_update_are_not_pending_with_those_that_do(eager_s
 
 
 def test_a_journal_that_cannot_keep_outcomes_is_told_and_they_count_all_the_same(
-    eager_shelf: Path, tmp_path: Path
+    eager_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
-        journal = SqliteJournal(tmp_path / "journal", max_pages=12)
+        journal = LogJournal(tmp_path / "journal")
         async with serving(eager_shelf, tmp_path, journal=journal) as parts:
             known = [await ask(parts, number) for number in range(30)]
             await parts.decide.settle()
+            Disk(monkeypatch, 0)
             receipt = await parts.learn.report([settled(asked.payment_id) for asked, _ in known])
             assert set(receipt.results) == {"applied"}
             assert receipt.degraded == ("journal",)
@@ -218,20 +219,20 @@ def test_a_journal_that_cannot_keep_outcomes_is_told_and_they_count_all_the_same
     asyncio.run(story())
 
 
-def test_nothing_is_counted_while_the_journal_s_file_is_only_locked(eager_shelf: Path, tmp_path: Path) -> None:
+def test_a_receipt_waits_for_a_disk_that_is_slow(
+    eager_shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Outcomes have no budget: they wait for the disk, and are durable when the receipt is out."""
 
     async def story() -> None:
         async with serving(eager_shelf, tmp_path / "journal") as parts:
             await ask(parts)
             await parts.decide.settle()
-            holder = sqlite3.connect(tmp_path / "journal" / "events.sqlite", isolation_level=None)
-            holder.execute("BEGIN IMMEDIATE")
+            going_on = hang(monkeypatch)
             waiting = asyncio.create_task(parts.learn.report([settled()]))
             await asyncio.sleep(0.1)
             assert not waiting.done()
-            holder.execute("ROLLBACK")
-            holder.close()
+            going_on.set()
             assert (await waiting).results == ("applied",)
             assert await noted(parts) == ["applied"]
 
