@@ -181,7 +181,8 @@ class Bench:
             )
             return Saturated(kept / wall, cpu / kept * 1e6, loop / kept * 1e6)
 
-        return self._with(make, run)
+        saturated: Saturated = self._with(make, run)
+        return saturated
 
     def paced(self, make: Subject, rate: float) -> Paced:
         """Keep an event of each request that is due at a constant rate, answered or not."""
@@ -208,7 +209,8 @@ class Bench:
                 await asyncio.wait(tuple(tasks))
             return _quantiles(waits, time.perf_counter() - begin)
 
-        return self._with(make, run)
+        paced: Paced = self._with(make, run)
+        return paced
 
     def busy(self, make: Subject) -> Paced:
         """Keep an event of each request of tasks that ask again at once."""
@@ -228,7 +230,8 @@ class Bench:
             await self._together(task)
             return _quantiles(waits, time.perf_counter() - begin)
 
-        return self._with(make, run)
+        paced: Paced = self._with(make, run)
+        return paced
 
     def switching(self, milliseconds: float, rate: float | None = None) -> Paced:
         """Do so with the log, with another switch interval."""

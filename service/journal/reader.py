@@ -25,6 +25,8 @@ from service.journal.segment import START_SIZE, Segment, blocks, segments_in, wr
 
 POLL_SECONDS: Final = 0.1
 _PAGE: Final = 1_000
+_TURNS: Final = 10
+"""How often a log is listed anew because one of its segments is gone."""
 
 
 class Entry(NamedTuple):
@@ -195,13 +197,15 @@ class JournalReader:
         JournalUnavailable
             When a segment cannot be read.
         """
+        turn = 0
         while True:
+            turn += 1
             try:
                 return self._page(writer, after, limit)
-            except FileNotFoundError:
-                # Retention has deleted it since it was listed: what is left of the log tells what is missing.
-                continue
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and turn < _TURNS:
+                    # Retention has deleted it since it was listed: what is left of the log tells what is missing.
+                    continue
                 reason = f"the log of writer {writer} cannot be read: {error.strerror or error}"
                 raise JournalUnavailable(reason) from error
 
@@ -225,7 +229,8 @@ class JournalReader:
     ) -> Iterator[Entry | Gap | None]:
         """Yield the events of all writers as they come, for ever; None whenever there is nothing new for now.
 
-        Writers that come later are followed from their first event on.
+        Writers that come later are followed from their first event on, and so is a log that was begun anew: the gap says
+        ``behind``.
 
         Parameters
         ----------
@@ -244,10 +249,11 @@ class JournalReader:
             quiet = True
             for writer in self.writers():
                 page = self.read(writer, positions.get(writer, 0))
-                if page.after != positions.get(writer, 0):
+                if page.entries or page.gaps:
                     quiet = False
                     yield from _in_order(page)
-                    positions[writer] = page.after
+                    is_behind = bool(page.gaps) and page.gaps[-1].reason == "behind"
+                    positions[writer] = 0 if is_behind else page.after
             if quiet:
                 yield None
                 time.sleep(poll_seconds)
@@ -275,6 +281,8 @@ class JournalReader:
     def _page(self, writer: str, after: int, limit: int) -> Page:
         page = Page([], [], after)
         segments = segments_in(self._folder / writer)
+        if not segments and after:
+            page.gaps.append(Gap(writer, after + 1, 0, "behind"))
         place = max(0, sum(segment.first <= after + 1 for segment in segments) - 1)
         while place < len(segments) and len(page.entries) < limit:
             segment = segments[place]
@@ -296,7 +304,8 @@ class JournalReader:
                 cursor.close()
             cursor = self._open[writer] = _Cursor(segment)
             if not cursor.seek(page.after + 1):
-                page.gaps.append(Gap(writer, page.after + 1, cursor.number - 1, "behind"))
+                if is_last:
+                    page.gaps.append(Gap(writer, page.after + 1, cursor.number - 1, "behind"))
                 return page
         for number, content in cursor.read(limit - len(page.entries)):
             if content is None:
@@ -335,28 +344,40 @@ class _Cursor:
 
     def seek(self, number: int) -> bool:
         """Go to the event of a number that is not before the segment; return whether all before it are there."""
-        index = Index.open(self._segment.path, self._segment.first)
-        if index is not None:
-            with index:
-                ordinal = min(number - self._segment.first, index.count)
-                self._offset, self.number = index.offset(ordinal), self._segment.first + ordinal
-        else:
+        if not self._jump(number):
             for _ in self.read(number - self._segment.first):
                 pass
         return self.number == number
 
+    def _jump(self, number: int) -> bool:
+        """Go to an event by the index; return whether that knows it."""
+        index = Index.open(self._segment.path, self._segment.first)
+        if index is None:
+            return False
+        with index:
+            ordinal = number - self._segment.first
+            if ordinal > index.count:
+                return False
+            self._offset, self.number = index.offset(ordinal), number
+        return True
+
     def read(self, limit: int) -> Iterator[tuple[int, bytes | None]]:
         """Yield up to `limit` events that come next, as number and content; None for the content of one that is damaged."""
-        if limit <= 0:
-            return
-        for offset, content, frames in blocks(self._descriptor, self._offset):
-            for at, end, good in frames[:limit]:
-                self._offset = offset + end
-                self.number += 1
-                limit -= 1
-                yield self.number - 1, content[at + HEAD_SIZE : end] if good else None
-            if limit <= 0:
+        while limit > 0:
+            for offset, content, frames in blocks(self._descriptor, self._offset):
+                for at, end, good in frames[:limit]:
+                    self._offset = offset + end
+                    self.number += 1
+                    limit -= 1
+                    yield self.number - 1, content[at + HEAD_SIZE : end] if good else None
+                if limit <= 0:
+                    return
+            # Where the length of an event is damaged, an index still tells where the next one begins.
+            damaged = self.number
+            if not self._jump(damaged + 1):
                 return
+            limit -= 1
+            yield damaged, None
 
     def sync(self) -> None:
         """Wait until the disk has what was read: a writer may still be waiting for that."""
