@@ -11,7 +11,8 @@ import pytest
 
 from contracts.event import JournalEvent
 from service.journal.frame import frame_of
-from service.journal.log import Keeping, Log
+from service.journal.keeping import Keeping
+from service.journal.log import Log
 from service.journal.reader import JournalReader
 
 

@@ -1,20 +1,14 @@
-"""The journal of one process: events from the event loop to the disk, one batch at a time, and back.
+"""The journal of one process: events from the event loop to the disk, and back.
 
-`append` makes an event bytes and waits; a thread takes all that wait, writes them with one system call and wakes the loop once
-for all of them. The thread needs the interpreter lock twice a batch: when it is woken and when the disk is done.
-
+`append` makes an event bytes, which is most of what it costs the loop, and waits for the writer (`service.journal.writer`).
 This module must not know how files are laid out.
 """
 
 import asyncio
-import contextlib
 import logging
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -22,11 +16,11 @@ import msgspec
 from contracts.event import DecisionMade, JournalEvent, OutcomeSettled
 from service.errors import JournalUnavailable
 from service.journal.frame import frame_of
-from service.journal.log import Keeping, Log, WriteFailed
+from service.journal.keeping import Keeping
 from service.journal.lookup import Lookup
 from service.journal.null import NullJournal
 from service.journal.reader import JournalReader
-from service.journal.upkeep import Upkeep
+from service.journal.writer import Writer
 from service.metrics import Metrics
 from service.ports import Journal
 
@@ -34,17 +28,8 @@ MOST_WAITING: Final = 10_000
 """Events that may wait for the writer; one more is refused, so that a slow disk cannot eat the memory."""
 MOST_WAITING_BYTES: Final = 256 << 20
 """Bytes that may."""
-LARGEST_BATCH: Final = 512
-"""Events in one write: the system takes at most 1,024 pieces, and an event is two."""
-STUCK_SECONDS: Final = 1.0
-"""A disk that has not taken a batch for so long is not waited for: what comes meanwhile is refused at once."""
-TICK_SECONDS: Final = 0.25
-"""How often the writer looks after disk space, age and place of its files."""
-SYNC_SECONDS: Final = 1.0
-"""How often mode ``async`` asks the disk to take what was written."""
 
 T = TypeVar("T")
-Waiting = asyncio.Future[None] | None
 log: Final = logging.getLogger(__name__)
 
 
@@ -68,7 +53,7 @@ class LogJournal:
     Raises
     ------
     JournalUnavailable
-        When the folder cannot be written, or another process writes it.
+        When the folder cannot be written, or another process writes as this writer.
     """
 
     def __init__(
@@ -82,38 +67,25 @@ class LogJournal:
     ) -> None:
         self._folder = folder
         self._name = writer
-        self._keeping = keeping or Keeping()
         self._waits_for_disk = sync == "full"
         self._metrics = metrics or Metrics()
-        self._refusal: str | None = None
-        self._failing: str | None = None
         self._closed = False
-        self._frames: list[bytes] = []
-        self._waiting: list[Waiting] = []
-        self._accepted = self._written = 0
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._idle = False
-        self._writing_since: float | None = None
-        self._batch_since = 0.0
-        self._log = Log(folder / writer, durable=self._waits_for_disk, keeping=self._keeping)
-        self._broken = False
-        self._free = self._log.free_bytes()
-        self._upkeep = Upkeep(folder, writer, self._keeping)
-        self._next_tick = 0.0
-        self._next_sync = 0.0
-        self._lookup = Lookup(folder, writer, self._open_segment)
+        self._accepted_bytes = 0
+        self._writer = Writer(
+            folder, writer, durable=self._waits_for_disk, metrics=self._metrics, keeping=keeping or Keeping()
+        )
+        # The same two lists for ever: the hot path reaches them at once.
+        self._frames, self._waiting = self._writer.frames, self._writer.waiting
+        self._lookup = Lookup(folder, writer, self._writer.open_segment)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
         self._metrics.journal_queue = lambda: len(self._waiting)
         self._metrics.journal_failing = lambda: self.failing is not None
-        self._metrics.journal_free = lambda: self._free
-        self._check_space()
-        self._writer = threading.Thread(target=self._run, name="journal-writer", daemon=True)
-        self._writer.start()
+        self._metrics.journal_free = lambda: self._writer.free_bytes
 
     @property
     def failing(self) -> str | None:
         """What is wrong with the journal; None when it is well."""
-        return self._failing or self._stuck()
+        return self._writer.failing or self._writer.stuck()
 
     async def append(self, event: JournalEvent) -> None:
         """Return when `event` is durable (mode ``async``: when it is on its way).
@@ -123,20 +95,22 @@ class LogJournal:
         JournalUnavailable
             When it could not be made durable. At once while the journal is failing, is closed, or has too many events waiting.
         """
-        waiting = self._waiting
-        if self._refusal is not None or self._writing_since is not None or len(waiting) >= MOST_WAITING:
+        writer, waiting = self._writer, self._waiting
+        if (
+            writer.refusal is not None
+            or writer.writing_since is not None
+            or len(waiting) >= MOST_WAITING
+            or self._closed
+        ):
             self._refuse_if_need_be()
         frame = frame_of(event)
         self._frames += frame
-        self._accepted += len(frame[1])
+        self._accepted_bytes += len(frame[1])
         future = asyncio.get_running_loop().create_future() if self._waits_for_disk else None
-        # The writer takes as many frames as there are futures: the frames are there first.
+        # The writer takes as many frames as there are here: the frame is there first.
         waiting.append(future)
-        # The writer looks at the queue once more after it has said that it is idle, so that no wake-up is lost.
-        if self._idle:
-            self._idle = False
-            self._batch_since = time.perf_counter()
-            self._wake.put(None)
+        if writer.is_idle:
+            writer.wake()
         if future is not None:
             await future
 
@@ -187,48 +161,39 @@ class LogJournal:
 
     def end(self) -> int:
         """Return the number of this writer's last event that is durable; 0 when there is none."""
-        return self._log.last
+        return self._writer.last
 
     async def close(self) -> None:
         """Write what waits, then close. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        self._refusal = "it is closed"
-        self._wake.put(None)
-        await asyncio.to_thread(self._writer.join)
-        await asyncio.to_thread(self._upkeep.close)
+        await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._reading.shutdown)
         self._lookup.close()
 
     def _refuse_if_need_be(self) -> None:
-        reason = self._refusal or self._stuck()
+        writer = self._writer
+        reason = "it is closed" if self._closed else writer.refusal or writer.stuck()
         if reason is None and len(self._waiting) >= MOST_WAITING:
             reason = f"{MOST_WAITING} events wait already"
-        if reason is None and self._accepted - self._written >= MOST_WAITING_BYTES:
+        if reason is None and self._accepted_bytes - writer.written_bytes >= MOST_WAITING_BYTES:
             reason = f"{MOST_WAITING_BYTES >> 20} MiB of events wait already"
         if reason is not None:
             self._metrics.journal_failed(1)
             raise JournalUnavailable(reason)
-
-    def _stuck(self) -> str | None:
-        since = self._writing_since
-        if since is None or time.perf_counter() - since < STUCK_SECONDS:
-            return None
-        return f"the disk has taken nothing for {STUCK_SECONDS:g} s"
 
     async def _read(self, query: Callable[[], T]) -> T:
         if self._closed:
             reason = "it is closed"
             raise JournalUnavailable(reason)
         loop = asyncio.get_running_loop()
-        if not self._waits_for_disk and self._refusal is None:
+        if not self._waits_for_disk:
             # Whoever reads finds what was appended before: an empty frame waits for its turn.
             mark = loop.create_future()
             self._frames += (b"", b"")
             self._waiting.append(mark)
-            self._idle = False
-            self._wake.put(None)
+            self._writer.wake()
             await mark
         return await loop.run_in_executor(self._reading, self._query, query)
 
@@ -241,145 +206,6 @@ class LogJournal:
             # An event of a newer build: nothing is served from it, and nothing fails because of it.
             reason = f"an event cannot be read: {error}"
             raise JournalUnavailable(reason) from error
-
-    def _open_segment(self) -> tuple[int, bytes]:
-        """Return the first number of the segment that is being written, and the headers of its frames. Any thread."""
-        while True:
-            first, heads = self._log.segment.first, bytes(self._log.heads)
-            if self._log.segment.first == first:
-                return first, heads
-
-    # The writer's thread, from here on.
-
-    def _run(self) -> None:
-        while True:
-            count = self._take()
-            if count:
-                self._commit(count)
-            elif self._closed:
-                break
-            if time.perf_counter() >= self._next_tick:
-                self._tick()
-        try:
-            self._log.close()
-        except OSError as error:
-            log.warning("the journal was not closed well: %s", error)
-        self._upkeep.seal(self._log.sealed)
-
-    def _take(self) -> int:
-        """Return how many events to write, waiting for them if need be; 0 when nothing came until the next look around."""
-        waiting = self._waiting
-        if not waiting:
-            self._idle = True
-            if not waiting and not self._closed:
-                with contextlib.suppress(Empty):
-                    self._wake.get(timeout=TICK_SECONDS)
-            self._idle = False
-        return min(len(waiting), LARGEST_BATCH)
-
-    def _commit(self, count: int) -> None:
-        frames, waiting = self._frames[: 2 * count], self._waiting[:count]
-        del self._frames[: 2 * count], self._waiting[:count]
-        heads = b"".join(frames[::2])
-        self._written += sum(map(len, frames)) - len(heads)
-        kept, failure = len(waiting), None
-        if heads:
-            since, started = self._batch_since, time.perf_counter()
-            # Whoever comes while this is written has waited no longer than since now when the next one is.
-            self._batch_since = self._writing_since = started
-            try:
-                if self._failing is None:
-                    self._log.write(frames, heads)
-                else:
-                    kept, failure = 0, self._failing
-            except WriteFailed as error:
-                kept, failure = error.kept, str(error)
-                self._fail(failure, broken=True)
-            except Exception as error:
-                # A bug; but with the writer gone every later append would wait for ever.
-                log.exception("the journal's writer failed on a batch")
-                kept, failure = 0, f"the writer failed: {type(error).__name__}"
-                self._fail(failure, broken=True)
-            self._writing_since = None
-            if kept:
-                self._metrics.journal_committed(kept, time.perf_counter() - since)
-            if kept < len(waiting):
-                self._metrics.journal_failed(len(waiting) - kept)
-        self._tell(waiting, kept, failure)
-
-    def _tell(self, waiting: list[Waiting], kept: int, failure: str | None) -> None:
-        """Wake the event loop once for all of a batch that wait in it."""
-        if not self._waits_for_disk:
-            # Only marks wait here, and they ask for no more than their turn.
-            waiting, kept = [future for future in waiting if future is not None], len(waiting)
-        if not waiting or waiting[0] is None:
-            return
-        # A closed loop: nobody waits any more.
-        with contextlib.suppress(RuntimeError):
-            waiting[0].get_loop().call_soon_threadsafe(_settle, waiting, kept, failure)
-
-    def _fail(self, reason: str, *, broken: bool) -> None:
-        """Refuse everything from now on, until `_tick` finds that all is well again."""
-        if self._failing is None:
-            log.error("the journal takes nothing any more: %s", reason)
-        self._failing = reason
-        self._broken = self._broken or broken
-        if not self._closed:
-            self._refusal = reason
-
-    def _recovered(self) -> None:
-        log.warning("the journal takes events again")
-        self._failing = None
-        if not self._closed:
-            self._refusal = None
-
-    def _tick(self) -> None:
-        """Look after the files: are they there, is there room, are they old, and is what failed well again?"""
-        now = time.perf_counter()
-        self._next_tick = now + TICK_SECONDS
-        try:
-            if self._broken:
-                self._log.mend()
-                self._broken = False
-            elif not self._log.is_in_place():
-                log.error("the journal's files were deleted under it: made again from what was open of them")
-                self._log.restore()
-            self._check_space()
-            if self._log.is_old():
-                self._log.rotate()
-            if now >= self._next_sync:
-                self._next_sync = now + SYNC_SECONDS
-                self._log.sync()
-        except JournalUnavailable as error:
-            self._fail(error.reason, broken=True)
-        except OSError as error:
-            self._fail(error.strerror or str(error), broken=True)
-        except Exception as error:
-            log.exception("the journal's writer failed")
-            self._fail(f"the writer failed: {type(error).__name__}", broken=True)
-        sealed, self._log.sealed = self._log.sealed, []
-        if sealed:
-            self._upkeep.seal(sealed)
-
-    def _check_space(self) -> None:
-        """Refuse events in time, before the disk does: what else is on it needs room too, and reads go on."""
-        self._free, floor = self._log.free_bytes(), self._keeping.floor_bytes
-        if self._free < floor:
-            reason = f"{self._free >> 20} MiB are free, less than the {floor >> 20} MiB that stay free"
-            self._fail(reason, broken=False)
-        elif self._failing is not None and not self._broken:
-            self._recovered()
-
-
-def _settle(waiting: list[Waiting], kept: int, failure: str | None) -> None:
-    """Tell those who wait for a batch: the first ones that it is kept, the others why not."""
-    for place, future in enumerate(waiting):
-        if future is None or future.done():
-            continue
-        if place < kept:
-            future.set_result(None)
-        else:
-            future.set_exception(JournalUnavailable(failure or "the disk did not take it"))
 
 
 def open_journal(

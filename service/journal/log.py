@@ -8,12 +8,14 @@ import errno
 import logging
 import os
 import time
+from math import inf
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from service.errors import JournalUnavailable
-from service.journal import lock
+from service.journal import lock, prepare
 from service.journal.frame import HEAD_SIZE
+from service.journal.keeping import Keeping
 from service.journal.recovery import take_over
 from service.journal.segment import START_SIZE, Segment, name_of, start_of
 
@@ -24,30 +26,6 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors that say exactly how much was written; after any other it is not known what the disk has."""
 _PROBE: Final = 1 << 20
 """Bytes for which there must be room before a disk that was full is written again."""
-
-
-class Keeping(NamedTuple):
-    """How long segments are written and kept.
-
-    Attributes
-    ----------
-    segment_bytes
-        Size at which a segment is sealed and the next one begun.
-    segment_seconds
-        Age at which it is, unless it is empty.
-    days
-        Sealed segments are deleted when their last event is older.
-    most_bytes
-        The oldest are deleted while the writer's folder is larger; 0 is no limit.
-    floor_bytes
-        With less free space than this nothing is written; 0 leaves that to the disk.
-    """
-
-    segment_bytes: int = 64 << 20
-    segment_seconds: float = 3_600.0
-    days: float = 90.0
-    most_bytes: int = 0
-    floor_bytes: int = 64 << 20
 
 
 class WriteFailed(Exception):
@@ -82,6 +60,8 @@ class Log:
     ----------
     heads
         Headers of the frames of the open segment.
+    fills_in
+        Seconds in which a whole segment is filled at the pace of the one before.
     sealed
         Segments that were sealed and have no index yet, with the headers of their frames.
 
@@ -101,6 +81,9 @@ class Log:
         self._end = 0
         self._begun = 0.0
         self._unsynced = False
+        self._prepared = False
+        self._asked = False
+        self.fills_in = inf
         self.heads = bytearray()
         self.sealed: list[tuple[Segment, bytes]] = []
         try:
@@ -197,6 +180,15 @@ class Log:
         self._seal()
         self._begin()
 
+    def wants_next(self) -> bool:
+        """Whether the segment after this one is to be made beforehand (`prepare.prepare`); asked once for each."""
+        wants, self._asked = not self._asked and not prepare.is_ready(self._folder), True
+        return wants
+
+    def is_improvised(self) -> bool:
+        """Whether the segment was not made beforehand, and there is one now that was."""
+        return not self._prepared and prepare.is_ready(self._folder)
+
     def is_old(self) -> bool:
         """Whether the segment has events and is old enough to be sealed."""
         return bool(self.heads) and time.monotonic() - self._begun >= self._keeping.segment_seconds
@@ -261,6 +253,7 @@ class Log:
             self._segment.path.unlink(missing_ok=True)
             raise
         self._descriptor = descriptor
+        self._prepared = False
         os.close(old)
 
     def close(self) -> None:
@@ -285,7 +278,8 @@ class Log:
 
     def _begin(self) -> None:
         segment = Segment(self._next, self._folder / name_of(self._next))
-        descriptor = self._create(segment.path)
+        taken = prepare.take(self._folder, segment.path, self._keeping.segment_bytes, self._flags())
+        descriptor = self._create(segment.path) if taken is None else taken
         try:
             os.pwrite(descriptor, start_of(segment.first, time.time_ns() // 1000), 0)
             self._made_durable(descriptor)
@@ -293,9 +287,12 @@ class Log:
             os.close(descriptor)
             segment.path.unlink(missing_ok=True)
             raise
+        if self._end > START_SIZE:
+            self.fills_in = (time.monotonic() - self._begun) * self._keeping.segment_bytes / self._end
         self._descriptor, self._segment, self._end = descriptor, segment, START_SIZE
         self._begun = time.monotonic()
         self._unsynced = False
+        self._prepared, self._asked = taken is not None, False
         self.heads = bytearray()
 
     def _hold(self) -> None:
@@ -307,9 +304,11 @@ class Log:
             self._lock = held
 
     def _create(self, path: Path) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(path, self._flags() | os.O_CREAT | os.O_EXCL, _MODE)
+
+    def _flags(self) -> int:
         # One call writes and waits for the disk: one release of the interpreter lock, where fdatasync would be a second.
-        return os.open(path, flags | (os.O_DSYNC if self._durable else 0), _MODE)
+        return os.O_RDWR | os.O_CLOEXEC | (os.O_DSYNC if self._durable else 0)
 
     def _made_durable(self, descriptor: int) -> None:
         """Wait until the disk has a new file, and its name."""
@@ -331,6 +330,8 @@ class Log:
                 return
             self.sealed.append((self._segment, bytes(self.heads)))
             self.heads = bytearray()
+            if self._prepared:
+                os.ftruncate(descriptor, self._end)
             if self._unsynced:
                 os.fdatasync(descriptor)
         finally:

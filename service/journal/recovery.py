@@ -110,8 +110,9 @@ def take_over(folder: Path) -> tuple[int, tuple[Segment, bytes] | None]:
 
 def _put_aside(descriptor: int, path: Path, begin: int, end: int) -> None:
     """Copy what is cut off into a file of its own, unless it is nothing but zeros."""
-    rest = os.pread(descriptor, end - begin, begin)
-    if not rest.strip(b"\0"):
+    # A segment that was made beforehand ends in zeros.
+    rest = os.pread(descriptor, end - begin, begin).rstrip(b"\0")
+    if not rest:
         return
     aside = path.with_suffix(f".{begin}{TORN}")
     log.warning("the journal's segment %s ends in %d bytes of no whole event: put aside as %s", path, len(rest), aside)

@@ -8,13 +8,16 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
 from service.errors import JournalUnavailable
 from service.journal import index
-from service.journal.log import Keeping
+from service.journal.keeping import Keeping
+from service.journal.prepare import prepare
 from service.journal.recovery import heads_of, unindexed
 from service.journal.segment import Segment, segments_in, writers_in
 
@@ -42,17 +45,23 @@ class Upkeep:
         self._folder = folder
         self._own = folder / writer
         self._keeping = keeping
-        self._jobs: SimpleQueue[tuple[Segment, bytes] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal-upkeep", daemon=True)
         self._thread.start()
 
     def seal(self, segments: list[tuple[Segment, bytes]]) -> None:
         """Have indices written of segments, of which the headers of all frames are given."""
-        for job in segments:
-            self._jobs.put(job)
+        for segment, heads in segments:
+            self._jobs.put(partial(_write_index, segment, heads))
+
+    def prepare(self, seconds: float) -> None:
+        """Have the writer's next segment made, in about so many seconds."""
+        self._jobs.put(partial(self._prepare, seconds))
 
     def close(self) -> None:
-        """Do what was asked for, then stop."""
+        """Do what was asked for, without segments that are not needed any more, then stop."""
+        self._closing.set()
         self._jobs.put(None)
         self._thread.join()
 
@@ -69,7 +78,17 @@ class Upkeep:
                 continue
             if job is None:
                 return
-            _write_index(*job)
+            try:
+                job()
+            except Exception:
+                log.exception("the journal's upkeep failed")
+
+    def _prepare(self, seconds: float) -> None:
+        # Without one, or without room for one, the next segment grows as it is written.
+        with contextlib.suppress(OSError):
+            about = os.statvfs(self._own)
+            if about.f_bavail * about.f_frsize > self._keeping.segment_bytes + self._keeping.floor_bytes:
+                prepare(self._own, self._keeping.segment_bytes, seconds, self._closing)
 
     def _round(self) -> None:
         try:

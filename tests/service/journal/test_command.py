@@ -11,7 +11,8 @@ import pytest
 from service.journal.command import UNREADABLE, WELL, WRONG, main
 from service.journal.frame import HEAD_SIZE
 from service.journal.index import path_of
-from service.journal.log import Keeping, Log
+from service.journal.keeping import Keeping
+from service.journal.log import Log
 from service.journal.segment import START_SIZE, segments_in
 from tests.journals import write
 from tests.service.journal.test_reader import SMALL, indexed

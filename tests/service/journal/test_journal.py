@@ -19,9 +19,10 @@ import pytest
 from service.errors import JournalUnavailable
 from service.journal import Keeping, LogJournal, NullJournal, open_journal
 from service.journal import journal as journal_module
-from service.journal.journal import LARGEST_BATCH
+from service.journal import writer as writer_module
 from service.journal.log import Log
 from service.journal.verify import verify
+from service.journal.writer import LARGEST_BATCH
 from service.metrics import Metrics
 from tests.journals import Disk, hang
 
@@ -286,7 +287,7 @@ def test_a_disk_that_hangs_is_waited_for_and_after_a_while_is_not(
     async def scenario() -> None:
         opened = LogJournal(tmp_path)
         going_on = hang(monkeypatch)
-        monkeypatch.setattr(journal_module, "STUCK_SECONDS", 0.2)
+        monkeypatch.setattr(writer_module, "STUCK_SECONDS", 0.2)
         first = asyncio.ensure_future(opened.append(auth_decided("pay_1")))
         await asyncio.sleep(0)
         await asyncio.to_thread(until, lambda: opened.failing is not None)

@@ -17,7 +17,8 @@ from service.errors import JournalUnavailable
 from service.journal import lock
 from service.journal.frame import HEAD_SIZE, frame_of
 from service.journal.index import Index, path_of
-from service.journal.log import Keeping, Log, WriteFailed
+from service.journal.keeping import Keeping
+from service.journal.log import Log, WriteFailed
 from service.journal.reader import JournalReader
 from service.journal.segment import START_SIZE, segments_in
 from tests.journals import Disk, write
@@ -126,8 +127,8 @@ def test_a_torn_tail_is_cut_to_the_last_whole_event_and_put_aside(
     kept = kept_in(folder)
     assert kept == dict(enumerate([*events[:last], *events[10:12]], start=1))
     aside = list((folder / "0").glob("*.torn"))
-    rest = (whole[:cut] + rubbish)[path.stat().st_size :]
-    assert [file.read_bytes() for file in aside] == ([rest] if rest.strip(b"\0") else [])
+    rest = (whole[:cut] + rubbish)[path.stat().st_size :].rstrip(b"\0")
+    assert [file.read_bytes() for file in aside] == ([rest] if rest else [])
     assert whole[:cut].startswith(path.read_bytes())
 
 
@@ -290,7 +291,8 @@ def test_a_log_closed_well_is_not_read_when_it_is_taken_over(tmp_path: Path, eve
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from service.journal.log import Keeping, Log, WriteFailed
+from service.journal.keeping import Keeping
+from service.journal.log import Log, WriteFailed
 from service.journal.frame import frame_of
 from contracts.event import OutcomeSettled
 from contracts.outcome import Outcome

@@ -14,7 +14,7 @@ from service.errors import JournalUnavailable
 from service.journal import find_in, index
 from service.journal.frame import HEAD, HEAD_SIZE, frame_of
 from service.journal.index import Index
-from service.journal.log import Keeping
+from service.journal.keeping import Keeping
 from service.journal.lookup import Lookup
 from service.journal.segment import START_SIZE, segments_in
 from tests.journals import write

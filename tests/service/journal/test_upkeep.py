@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.journal.index import path_of
-from service.journal.log import Keeping
+from service.journal.keeping import Keeping
 from service.journal.segment import Segment, segments_in
 from service.journal.upkeep import Upkeep, expire
 from tests.journals import write
