@@ -6,7 +6,7 @@ has one writer, so that no lock is needed. Counting costs 0.1 to 0.4 us (prometh
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,11 +15,18 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from contracts.bundle import Manifest
+from service.stages import Stage
 
 LATENCY_BUCKETS: Final = (
     0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.045, 0.07, 0.1,
 )  # fmt: skip
 """Upper bounds in seconds: 0.25 ms to 100 ms, with the default budget of 45 ms as one of them."""
+
+STAGE_BUCKETS: Final = (
+    0.000002, 0.000005, 0.00001, 0.00002, 0.00003, 0.00005, 0.000075, 0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001,
+    0.002, 0.005, 0.01, 0.045,
+)  # fmt: skip
+"""Upper bounds in seconds of one stage of a request: 2 us to the default budget of 45 ms."""
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 """Of a scrape; Litestar adds the charset."""
@@ -29,22 +36,23 @@ _MOST_DEGRADED_CODES: Final = 64
 class Histogram:
     """Counts of durations in fixed buckets."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
+    def __init__(self, bounds: tuple[float, ...] = LATENCY_BUCKETS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Return (upper bound, count up to it) as Prometheus wants them."""
         running = 0
         buckets = []
-        for bound, count in zip((*map(str, LATENCY_BUCKETS), "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
             running += count
             buckets.append((bound, float(running)))
         return buckets
@@ -78,6 +86,7 @@ class Metrics:
         self.decisions: dict[tuple[str, str], int] = {}
         self.degraded_codes: dict[str, int] = {}
         self.outcomes: dict[tuple[str, str, str], int] = {}
+        self.stages: dict[tuple[str, Stage], Histogram] = {}
         self.unexpected: dict[str, int] = {}
         self.unreadable: dict[tuple[str, str], int] = {}
         self.journal_latency = Histogram()
@@ -106,6 +115,14 @@ class Metrics:
         """Count one reported outcome."""
         key = (kind, status or "none", result)
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
+
+    def stages_spent(self, kind: str, spent: Mapping[Stage, int]) -> None:
+        """Count the stages of one request of a kind, in nanoseconds each."""
+        for stage, nanoseconds in spent.items():
+            histogram = self.stages.get((kind, stage))
+            if histogram is None:
+                histogram = self.stages[kind, stage] = Histogram(STAGE_BUCKETS)
+            histogram.observe(nanoseconds / 1e9)
 
     def state_unreadable(self, kind: str, trouble: str) -> None:
         """Count an entity's state that could not be read, and so counted as never seen."""
@@ -163,8 +180,14 @@ class _Families(Collector):
         errors = CounterMetricFamily("pointsman_unexpected_errors", "Answers of 500: bugs.", labels=["route"])
         for route, count in list(self._metrics.unexpected.items()):
             errors.add_metric([route], count)
+        stages = HistogramMetricFamily(
+            "pointsman_stage_seconds", "Time by stage, of the requests that are timed.", labels=["kind", "stage"]
+        )
+        for (kind, stage), histogram in list(self._metrics.stages.items()):
+            stages.add_metric([kind, stage], histogram.cumulative(), histogram.total)
         yield requests
         yield latency
+        yield stages
         yield errors
 
     def _answers(self) -> Iterator[Metric]:

@@ -20,6 +20,7 @@ EXEMPTIBLE: Final = ("card_token", "customer_id", "decision_id", "device_id", "m
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 JournalSync = Literal["full", "async"]
+ServerTiming = Literal["off", "asked", "always"]
 STORES: Final = (
     "memory://, memory:///path/to/snapshot, redis://host:6379/0, rediss://host:6379/0, unix:///path/to/socket, "
     "cluster://host:6379[,host:port...], clusters://host:6379[,host:port...] or "
@@ -39,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``journal_days`` is how long events are kept, ``journal_most_gib`` how much of them at most (0: no limit); a segment of the
     journal is sealed at ``journal_segment_mib`` or after ``journal_segment_minutes``. With less than ``journal_floor_mib`` of
     free space nothing is journalled, and answers say so.
+    Of every ``stage_sample`` requests of a kind one is timed by stage for the metrics (0: none), and ``server_timing`` says
+    which answers carry the times of their own.
     """
 
     host: str = "127.0.0.1"
@@ -62,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rules: Path | None = None
     event_ttl_days: int = 7
     answer_hours: int = 24
+    stage_sample: int = 100
+    server_timing: ServerTiming = "asked"
 
     def redacted(self) -> dict[str, Any]:
         """Return the settings as plain values fit for a log: passwords are masked."""
@@ -276,4 +281,6 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "event_ttl_days": _integer(1, 400),
     "answer_hours": _integer(1, 168),
     "rules": _file_or_off,
+    "stage_sample": _integer(0, 1_000_000),
+    "server_timing": _one_of("off", "asked", "always"),
 }

@@ -3,7 +3,8 @@
 This module must not know who answers.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 import msgspec
 from litestar import Response
@@ -17,31 +18,60 @@ _RAW_SECURITY: Final = [(name.encode(), value.encode()) for name, value in SECUR
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
-def head(media_type: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the headers of an answer of this type, all but its length; built once, copied for each answer."""
-    return [(b"content-type", media_type), *_RAW_SECURITY]
+class Head:
+    """The headers of an answer but for its length, made once in both forms that servers send.
+
+    Attributes
+    ----------
+    fields
+        Name and value of each, as ASGI wants them.
+    raw
+        The same as lines of HTTP/1.1.
+    """
+
+    __slots__ = ("fields", "raw")
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        self.fields = tuple(fields)
+        self.raw = b"".join([b"%b: %b\r\n" % field for field in self.fields])
+
+    def plus(self, *fields: tuple[bytes, bytes]) -> "Head":
+        """Return one with more headers."""
+        return Head((*self.fields, *fields))
 
 
-async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send one complete answer."""
+def head(media_type: bytes) -> Head:
+    """Return the headers that every answer of this type has."""
+    return Head([(b"content-type", media_type), *_RAW_SECURITY])
+
+
+_PROBLEM: Final = head(problems.MEDIA_TYPE.encode())
+
+
+class Reply(NamedTuple):
+    """One complete answer."""
+
+    status: int
+    head: Head
+    body: bytes
+
+
+async def send_reply(send: Send, reply: Reply) -> None:
+    """Send one complete answer over ASGI."""
+    length = (b"content-length", b"%d" % len(reply.body))
     await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [*headers, (b"content-length", b"%d" % len(body))],
-        }
+        {"type": "http.response.start", "status": reply.status, "headers": [*reply.head.fields, length]},
     )
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
-async def send_problem(
-    send: Send, problem: Problem, *, retry_after: int | None = None, extra: tuple[tuple[bytes, bytes], ...] = ()
-) -> None:
-    """Send a problem."""
-    headers = [*head(problems.MEDIA_TYPE.encode()), *extra]
+def problem_reply(
+    problem: Problem, *, retry_after: int | None = None, extra: tuple[tuple[bytes, bytes], ...] = ()
+) -> Reply:
+    """Return the answer that states a problem."""
     if retry_after is not None:
-        headers.append((b"retry-after", b"%d" % retry_after))
-    await send_answer(send, problem.status, headers, problems.encode(problem))
+        extra = (*extra, (b"retry-after", b"%d" % retry_after))
+    return Reply(problem.status, _PROBLEM.plus(*extra) if extra else _PROBLEM, problems.encode(problem))
 
 
 def response(body: object, *, status: int = 200, media_type: str = "application/json") -> Response[bytes]:

@@ -1,6 +1,7 @@
 """The hot path of the edge: the four questions under ``/api/decisioning``.
 
-Raw ASGI, from the first byte to the last. This module must not know how an answer is found.
+From a request's head and body to the bytes of its answer, for a server of our own or over ASGI.
+This module must not know how an answer is found.
 """
 
 import re
@@ -14,12 +15,13 @@ from litestar.types import Receive, Scope, Send
 from contracts.decision import Decision, RetryDecision
 from contracts.outcome import Outcome, OutcomeBatch, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
+from service import stages
 from service.errors import NotReady, RequestRefused
 from service.http import answers, checks
 from service.http.messages import Message
 from service.http.problems import problem_of
 from service.http.reporter import Reporter
-from service.http.wire import JSON, MSGPACK, ClientGone, answer_form, form_of, read_body
+from service.http.wire import JSON, MSGPACK, ClientGone, Headers, answer_form, form_of, read_body
 from service.metrics import Metrics
 from service.ports import Bundles, Decider, Learner
 from service.settings import Settings
@@ -29,6 +31,8 @@ Answer = Callable[[T, float], Awaitable[Any]]
 
 PREFIX: Final = "/api/decisioning"
 BUDGET_HEADER: Final = b"x-pointsman-budget-ms"
+TIMING_HEADER: Final = b"x-pointsman-timing"
+"""A request with it is timed by stage, and its answer says so in a ``Server-Timing`` header."""
 OUTCOMES_LIMIT_FACTOR: Final = 8
 """A list of a thousand outcomes does not fit where one request does: its limit is this many times larger."""
 
@@ -43,6 +47,8 @@ _CLOSE: Final = ((b"connection", b"close"),)
 class Exchange(Generic[T]):
     """One question and its answer over HTTP.
 
+    A server asks `admit` once it has a request's head, and `answer` once it has the body; `__call__` does both over ASGI.
+
     Parameters
     ----------
     name
@@ -53,6 +59,8 @@ class Exchange(Generic[T]):
         Answers it, given the moment (of `time.monotonic`) by which to do so.
     limit
         Largest body in bytes.
+    settings
+        The time a request has, and which requests are timed by stage.
     """
 
     def __init__(
@@ -62,45 +70,103 @@ class Exchange(Generic[T]):
         answer: Answer[T],
         *,
         limit: int,
-        budget_ms: float,
+        settings: Settings,
         bundles: Bundles,
         metrics: Metrics,
         reporter: Reporter,
     ) -> None:
         self.path = f"{PREFIX}/{name}"
+        self._name = name
         self._read = message.read
         self._answer = answer
         self._limit = limit
-        self._budget = budget_ms / 1000
+        self._budget = settings.budget_ms / 1000
+        self._sample = self._untimed = settings.stage_sample
+        self._every_answer_shows = settings.server_timing == "always"
+        # No request has a header without a name.
+        self._asks = TIMING_HEADER if settings.server_timing == "asked" else b""
         self._bundles = bundles
         self._report = reporter.report
         self._observe = metrics.endpoint(self.path).observe
+        self._observe_stages = metrics.stages_spent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever it is: this never raises but for a client that has gone."""
         started = time.monotonic()
-        status = 200
         try:
-            if scope["method"] != "POST":  # type: ignore[typeddict-item]
-                detail = "expected POST"
-                raise RequestRefused(code="method_not_allowed", path="$", detail=detail)  # noqa: TRY301
             headers = dict(scope["headers"])
-            form = form_of(headers)
-            body = await read_body(headers, receive, self._limit)
-            question = self._read(form, body)
-            seconds = _budget(headers[BUDGET_HEADER], self._budget) if BUDGET_HEADER in headers else self._budget
-            if self._bundles.active is None:
-                raise _not_ready(self._bundles)  # noqa: TRY301
-            answer = await self._answer(question, started + seconds)
-            form = answer_form(headers, form)
-            await answers.send_answer(send, 200, _HEADS[form.media_type], form.encode(answer))
+            limit = self.admit(scope["method"], headers)  # type: ignore[typeddict-item]
+            body = await read_body(headers, receive, limit)
         except ClientGone:
-            status = _CLIENT_GONE
+            self.gone(started)
+            return
         except Exception as error:  # noqa: BLE001
-            status = await self._refuse(send, error)
-        self._observe(status, time.monotonic() - started)
+            reply = self.refused(error, started)
+        else:
+            reply = await self.answer(headers, body, started)
+        await answers.send_reply(send, reply)
 
-    async def _refuse(self, send: Send, error: Exception) -> int:
+    def admit(self, method: str, _headers: Headers) -> int:
+        """Return how many bytes the body of a request with this head may have.
+
+        Raises
+        ------
+        RequestRefused
+            When the request is not to be read any further; `refused` makes an answer of it.
+        """
+        if method != "POST":
+            detail = "expected POST"
+            raise RequestRefused(code="method_not_allowed", path="$", detail=detail)
+        return self._limit
+
+    async def answer(self, headers: Headers, body: bytes, started: float) -> answers.Reply:
+        """Return the answer to an admitted request that came in at `started` (of `time.monotonic`); this never raises."""
+        self._untimed -= 1
+        if not self._untimed or self._every_answer_shows or self._asks in headers:
+            return await self._timed(headers, body, started)
+        try:
+            reply = await self._reply(headers, body, started, stages.OFF)
+        except Exception as error:  # noqa: BLE001
+            return self.refused(error, started)
+        self._observe(200, time.monotonic() - started)
+        return reply
+
+    async def _timed(self, headers: Headers, body: bytes, started: float) -> answers.Reply:
+        """Do what `answer` does, with a clock."""
+        if self._untimed <= 0:
+            self._untimed = self._sample
+        clock, token = stages.start()
+        try:
+            reply = await self._reply(headers, body, started, clock)
+        except Exception as error:  # noqa: BLE001
+            return self.refused(error, started)
+        finally:
+            stages.stop(token)
+            self._observe_stages(self._name, clock.spent)
+        self._observe(200, time.monotonic() - started)
+        if self._every_answer_shows or self._asks in headers:
+            return reply._replace(head=reply.head.plus((b"server-timing", clock.server_timing())))
+        return reply
+
+    async def _reply(self, headers: Headers, body: bytes, started: float, clock: stages.Clock) -> answers.Reply:
+        form = form_of(headers)
+        question = self._read(form, body)
+        seconds = _budget(headers[BUDGET_HEADER], self._budget) if BUDGET_HEADER in headers else self._budget
+        if self._bundles.active is None:
+            raise _not_ready(self._bundles)
+        clock.done("decode")
+        answer = await self._answer(question, started + seconds)
+        form = answer_form(headers, form)
+        reply = answers.Reply(200, _HEADS[form.media_type], form.encode(answer))
+        clock.done("encode")
+        return reply
+
+    def gone(self, started: float) -> None:
+        """Count a request whose client went away before it was complete."""
+        self._observe(_CLIENT_GONE, time.monotonic() - started)
+
+    def refused(self, error: Exception, started: float) -> answers.Reply:
+        """Return the answer that an error becomes, counted and, for an answer of 5xx, logged."""
         problem, retry_after = problem_of(error)
         extra: tuple[tuple[bytes, bytes], ...] = ()
         if problem.status >= 500:
@@ -109,8 +175,8 @@ class Exchange(Generic[T]):
             extra = _CLOSE
         elif problem.code == "method_not_allowed":
             extra = _ALLOW
-        await answers.send_problem(send, problem, retry_after=retry_after, extra=extra)
-        return problem.status
+        self._observe(problem.status, time.monotonic() - started)
+        return answers.problem_reply(problem, retry_after=retry_after, extra=extra)
 
 
 def _budget(raw: bytes, most: float) -> float:
@@ -159,7 +225,7 @@ def exchanges(
             Message(kind, check, settings.pan_exempt),
             answer,
             limit=settings.body_limit * factor,
-            budget_ms=settings.budget_ms,
+            settings=settings,
             bundles=bundles,
             metrics=metrics,
             reporter=reporter,
