@@ -13,7 +13,7 @@ import uvicorn
 from contracts.decision import Decision, RetryDecision
 from contracts.outcome import Outcome, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest
-from service.__main__ import Server, bind
+from service.__main__ import bind
 from service.http.decisions import PREFIX
 from service.http.examples import EXAMPLES
 from trainer.simulate.facts import PROCESSORS
@@ -72,7 +72,7 @@ def main() -> None:
         server_header=False,
         backlog=2048,
     )
-    Server(config).run(sockets=[listener])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

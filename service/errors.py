@@ -12,6 +12,7 @@
     │   └── StoreUnavailable    at all
     ├── JournalUnavailable      an event that could not be made durable
     ├── DecisionNotFound        a decision id that the journal does not know
+    ├── Overloaded              more at once than was set to be taken on
     └── RequestRefused          a request that breaks the contract, with a stable code and a JSON path
         └── AlreadyAsked        another question about an attempt that was answered already
 
@@ -26,12 +27,14 @@ RefusalCode = Literal[
     "bad_header",
     "body_too_large",
     "duplicate_processor",
+    "head_too_large",
     "malformed_body",
     "method_not_allowed",
     "missing_field",
     "not_allowed",
     "out_of_range",
     "pan_detected",
+    "request_timeout",
     "status_required",
     "unknown_currency",
     "unknown_field",
@@ -168,6 +171,20 @@ class DecisionNotFound(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("no decision of this id is in the journal")
+
+
+class Overloaded(ServiceError):
+    """More is under way than was set to be taken on; what is under way goes on.
+
+    Parameters
+    ----------
+    what
+        What there is too much of, such as ``requests are under way``.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"more {what} than may be; try again")
 
 
 class RequestRefused(ServiceError):

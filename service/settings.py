@@ -42,6 +42,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     free space nothing is journalled, and answers say so.
     Of every ``stage_sample`` requests of a kind one is timed by stage for the metrics (0: none), and ``server_timing`` says
     which answers carry the times of their own.
+
+    A client has ``head_seconds`` for the head of a request, ``body_seconds`` for its body, ``idle_seconds`` until the next
+    one and ``write_seconds`` to take an answer; a process keeps so many ``connections`` and takes so many requests
+    ``in_flight``. Told to stop, it says for ``drain_delay_seconds`` that it is not ready, then takes no more connections and
+    waits up to ``drain_seconds`` for what is under way.
     """
 
     host: str = "127.0.0.1"
@@ -67,6 +72,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     answer_hours: int = 24
     stage_sample: int = 100
     server_timing: ServerTiming = "asked"
+    head_seconds: float = 10.0
+    body_seconds: float = 10.0
+    idle_seconds: float = 75.0
+    write_seconds: float = 10.0
+    head_limit: int = 16_384
+    connections: int = 4_096
+    in_flight: int = 512
+    drain_delay_seconds: float = 1.0
+    drain_seconds: float = 10.0
 
     def redacted(self) -> dict[str, Any]:
         """Return the settings as plain values fit for a log: passwords are masked."""
@@ -283,4 +297,13 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "rules": _file_or_off,
     "stage_sample": _integer(0, 1_000_000),
     "server_timing": _one_of("off", "asked", "always"),
+    "head_seconds": _number(0.1, 600.0, "seconds"),
+    "body_seconds": _number(0.1, 600.0, "seconds"),
+    "idle_seconds": _number(0.1, 3_600.0, "seconds"),
+    "write_seconds": _number(0.1, 600.0, "seconds"),
+    "head_limit": _integer(1_024, 1_048_576),
+    "connections": _integer(1, 1_000_000),
+    "in_flight": _integer(1, 100_000),
+    "drain_delay_seconds": _number(0.0, 600.0, "seconds"),
+    "drain_seconds": _number(0.1, 600.0, "seconds"),
 }

@@ -5,7 +5,7 @@ Ordinary Litestar handlers. This module must not know how any part does its work
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -29,7 +29,13 @@ _LONGEST_ID: Final = 128
 
 
 def operation_handlers(
-    settings: Settings, *, journal: Journal, bundles: Bundles, store: Store, metrics: Metrics
+    settings: Settings,
+    *,
+    journal: Journal,
+    bundles: Bundles,
+    store: Store,
+    metrics: Metrics,
+    draining: Callable[[], bool],
 ) -> list[HTTPRouteHandler]:
     """Return the handlers of everything that is not a decision."""
     schema = msgspec.json.encode(document(settings.body_limit))
@@ -42,6 +48,8 @@ def operation_handlers(
     @get("/health/ready", middleware=[counted])
     async def ready() -> Response[bytes]:
         parts = {"bundle": _bundle_part(bundles), "store": await _store_part(store), "journal": _journal_part(journal)}
+        if draining():
+            parts["server"] = Part(state="not_ready", reason="it is about to stop")
         well = all(part.state != "not_ready" for part in parts.values())
         return response(Readiness(ready=well, parts=parts), status=200 if well else 503)
 

@@ -32,12 +32,14 @@ REFUSALS: Final[dict[RefusalCode, tuple[int, str]]] = {
     "bad_header": (400, "A header is not what it should be"),
     "body_too_large": (413, "The body is too large"),
     "duplicate_processor": (_UNPROCESSABLE, "A processor is named twice"),
+    "head_too_large": (431, "The head is too large"),
     "malformed_body": (400, "The body cannot be read"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "missing_field": (_UNPROCESSABLE, "A required field is missing"),
     "not_allowed": (_UNPROCESSABLE, "A value is not one of those allowed"),
     "out_of_range": (_UNPROCESSABLE, "A value is out of its range"),
     "pan_detected": (_UNPROCESSABLE, "A card number was sent"),
+    "request_timeout": (408, "The request came too slowly"),
     "status_required": (_UNPROCESSABLE, "An authorisation needs a status"),
     "unknown_currency": (_UNPROCESSABLE, "The currency is unknown"),
     "unknown_field": (_UNPROCESSABLE, "A field is not part of the contract"),
@@ -57,6 +59,7 @@ MAPPINGS: Final[dict[type[ServiceError], Mapping]] = {
     errors.StoreTimeout: Mapping(503, "store_unavailable", "Online state is unavailable", "it was late; try again", 1),
     errors.StoreUnavailable: Mapping(503, "store_unavailable", "Online state is unavailable", "try again", 1),
     errors.JournalUnavailable: Mapping(503, "journal_unavailable", "The journal is unavailable", "try again", 1),
+    errors.Overloaded: Mapping(429, "overloaded", "Too much at once", None, 1),
     errors.DecisionNotFound: Mapping(404, "decision_not_found", "No such decision"),
 }
 """Every other error of the service; `RequestRefused` is mapped by its code in `REFUSALS`."""

@@ -129,20 +129,20 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     """
     declared = headers.get(b"content-length")
     if declared is not None and (len(declared) > 12 or (declared.isdigit() and int(declared) > limit)):
-        raise _too_large(limit)
+        raise too_large(limit)
     message: Any = await receive()
     if message["type"] != "http.request":
         raise ClientGone
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
         if len(body) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         return body
     parts = [body]
     size = len(body)
     while message.get("more_body", False):
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGone
@@ -150,9 +150,10 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
         parts.append(part)
         size += len(part)
     if size > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return b"".join(parts)
 
 
-def _too_large(limit: int) -> RequestRefused:
+def too_large(limit: int) -> RequestRefused:
+    """Return the refusal of a body of more than `limit` bytes."""
     return RequestRefused(code="body_too_large", path="$", detail=f"expected at most {limit} bytes")

@@ -315,7 +315,7 @@ def post_in_halves(url: str, body: bytes, between: Callable[[], None]) -> bytes:
 def test_told_to_stop_the_service_answers_what_it_has_begun_and_loses_no_answer(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
-    with running(settings, log=tmp_path / "log") as (url, pid):
+    with running({**settings, "POINTSMAN_DRAIN_DELAY_SECONDS": "0"}, log=tmp_path / "log") as (url, pid):
         gateways = [Gateway(url, f"load{number}") for number in range(3)]
         begun = json.dumps({**PAYMENT, "payment_id": "begun"}).encode()
 
