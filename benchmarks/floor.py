@@ -13,9 +13,9 @@ import uvicorn
 from contracts.decision import Decision, RetryDecision
 from contracts.outcome import Outcome, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest
-from service.__main__ import bind
 from service.http.decisions import PREFIX
 from service.http.examples import EXAMPLES
+from service.listen import bind
 from trainer.simulate.facts import PROCESSORS
 
 _ENCODE: Final = msgspec.json.Encoder().encode

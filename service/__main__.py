@@ -6,44 +6,26 @@ again instead (`service.replay`), ``python -m service journal`` looks at a journ
 
 import logging
 import os
-import socket
 import sys
 
 from service import logs, settings
 from service.errors import ServiceError
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address.
-
-    Raises
-    ------
-    OSError
-        When the host has no address or the port is taken.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.set_inheritable(True)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+from service.listen import bind, reserve
+from service.settings import Settings
 
 
 def main() -> int:
     """Serve, or replay one decision; return the exit code."""
-    if sys.argv[1:2] == ["replay"]:
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["replay"]:
         from service import replay
 
-        return replay.main(sys.argv[2:])
-    if sys.argv[1:2] == ["journal"]:
+        return replay.main(arguments[1:])
+    if arguments[:1] == ["journal"]:
         from service.journal import command
 
-        return command.main(sys.argv[2:])
-    if sys.argv[1:]:
+        return command.main(arguments[1:])
+    if arguments and arguments[0] != "worker":
         return _refuse(
             "expected no arguments, replay or journal; settings are POINTSMAN_ variables, such as POINTSMAN_PORT (see README.md)"
         )
@@ -51,21 +33,39 @@ def main() -> int:
         chosen = settings.load(os.environ)
     except ServiceError as error:
         return _refuse(str(error))
-    logs.configure(chosen.log_level)
-    logging.getLogger("service").info("starting", extra={"fields": {"settings": chosen.redacted()}})
+    several = {"worker": chosen.worker} if arguments else {}
+    logs.configure(chosen.log_level, **several)
+    if not arguments:
+        logging.getLogger("service").info("starting", extra={"fields": {"settings": chosen.redacted()}})
     try:
-        listener = bind(chosen.host, chosen.port)
+        if chosen.workers > 1 and not arguments:
+            return _supervise(chosen)
+        return _serve(chosen, arguments)
     except OSError as error:
         return _refuse(f"cannot listen on {chosen.host} port {chosen.port}: {error.strerror or error}")
-    try:
+
+
+def _supervise(chosen: Settings) -> int:
+    """Keep several workers; this process loads nothing of what they serve with."""
+    from service.supervise import Supervisor, worker_command
+
+    with reserve(chosen.host, chosen.port):
+        stop_seconds = chosen.drain_delay_seconds + chosen.drain_seconds
+        return Supervisor(chosen.workers, stop_seconds=stop_seconds, command=worker_command).run()
+
+
+def _serve(chosen: Settings, arguments: list[str]) -> int:
+    """Serve, alone or as one of several workers."""
+    with bind(chosen.host, chosen.port, shared=bool(arguments)) as listener:
         # Only now: what is loaded here takes most of a second.
         from service.app import build
-        from service.serve import serve
+        from service.serve import Place, serve
 
-        return 0 if serve(build(chosen), chosen, listener) else 1
-    except ServiceError as error:
-        listener.close()
-        return _refuse(str(error))
+        place = Place.of(arguments)
+        try:
+            return 0 if serve(build(chosen, place.folder), chosen, listener, place) else 1
+        except ServiceError as error:
+            return _refuse(str(error))
 
 
 def _refuse(sentence: str) -> int:

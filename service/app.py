@@ -7,13 +7,15 @@ so that tests can hand in others. Nothing is imported or read on a request that 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 
 from service.errors import ServiceError, SettingsError
+from service.gather import Gather
 from service.http.answers import problem_response
 from service.http.decisions import Exchange, exchanges, handler
 from service.http.operations import operation_handlers
@@ -36,9 +38,11 @@ class Application(Litestar):
     slash or below a mount is served all the same.
     """
 
-    __slots__ = ("_by_path", "_parts", "lane")
+    __slots__ = ("_by_path", "_parts", "lane", "metrics", "reloads")
 
-    def __init__(self, *, lane: Iterable[Exchange[Any]], parts: "_Parts", **options: Any) -> None:
+    def __init__(self, *, lane: Iterable[Exchange[Any]], parts: "_Parts", metrics: Metrics, **options: Any) -> None:
+        self.metrics = metrics
+        self.reloads: list[Callable[[], None]] = []
         self.lane = tuple(lane)
         self._by_path = {exchange.path: exchange for exchange in self.lane}
         self._parts = parts
@@ -53,6 +57,12 @@ class Application(Litestar):
             When a part will never work as things are; all parts are closed again.
         """
         await self._parts.open()
+
+    def reload(self) -> None:
+        """Look again, now, at everything that may have changed outside."""
+        log.info("told to look again at what may have changed")
+        for look in self.reloads:
+            look()
 
     def drain(self) -> None:
         """Say from now on, to whoever asks whether it is ready, that it is not: it is about to stop."""
@@ -76,26 +86,31 @@ def create_app(
     bundles: Bundles,
     store: Store,
     metrics: Metrics,
+    gather: Gather | None = None,
 ) -> Application:
     """Return the application made of these parts.
 
     At start it opens the store, looks for a bundle and keeps looking at the pointer; at stop it closes the journal, then
-    the store.
+    the store. With `gather` its metrics are those of all workers.
     """
     metrics.bundle = lambda: bundles.active
     reporter = Reporter(metrics)
     parts = _Parts(decider, journal, store)
+    poll = _BundlePoll(bundles, settings.bundle_poll_seconds)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await parts.open()
         try:
-            poll = _BundlePoll(bundles, settings.bundle_poll_seconds)
             await poll.look()
             polling = asyncio.create_task(poll.run())
             try:
+                if gather is not None:
+                    await gather.open()
                 yield
             finally:
+                if gather is not None:
+                    await gather.close()
                 polling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await polling
@@ -117,9 +132,10 @@ def create_app(
         return problem_response(problem, retry_after=retry_after)
 
     lane = exchanges(settings, decider=decider, learner=learner, bundles=bundles, metrics=metrics, reporter=reporter)
-    return Application(
+    app = Application(
         lane=lane,
         parts=parts,
+        metrics=metrics,
         route_handlers=[
             *map(handler, lane),
             *operation_handlers(
@@ -127,6 +143,7 @@ def create_app(
                 journal=journal,
                 bundles=bundles,
                 store=store,
+                scrape=metrics.scrape_alone if gather is None else gather.all,
                 metrics=metrics,
                 draining=lambda: parts.draining,
             ),
@@ -137,6 +154,8 @@ def create_app(
         logging_config=None,
         debug=False,
     )
+    app.reloads.append(poll.again)
+    return app
 
 
 class _Parts:
@@ -177,10 +196,17 @@ class _BundlePoll:
         self._seconds = seconds
         self._version: str | None = None
         self._said: str | None = None
+        self._now = asyncio.Event()
+
+    def again(self) -> None:
+        self._now.set()
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    await self._now.wait()
+            self._now.clear()
             await self.look()
 
     async def look(self) -> None:
@@ -205,8 +231,15 @@ class _BundlePoll:
         self._said = wrong
 
 
-def build(settings: Settings) -> Application:
+def build(settings: Settings, folder: Path | None = None) -> Application:
     """Return the application made of the real parts.
+
+    Parameters
+    ----------
+    settings
+        All of them.
+    folder
+        Where the workers of one supervisor find each other.
 
     Raises
     ------
@@ -248,6 +281,14 @@ def build(settings: Settings) -> Application:
     bundles = ActiveBundles(settings.bundles, rules, metrics.state_unreadable)
     decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors, answer_hours=settings.answer_hours)
     learner = Learn(store, journal, bundles, decider.settle)
+    gather = None if folder is None else Gather(folder, settings.worker, settings.workers, metrics.scrape)
     return create_app(
-        settings, decider=decider, learner=learner, journal=journal, bundles=bundles, store=store, metrics=metrics
+        settings,
+        decider=decider,
+        learner=learner,
+        journal=journal,
+        bundles=bundles,
+        store=store,
+        metrics=metrics,
+        gather=gather,
     )

@@ -19,7 +19,17 @@ _ENCODE: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON; what is in ``extra={"fields": {...}}`` joins the line."""
+    """Formats a record as one line of JSON; what is in ``extra={"fields": {...}}`` joins the line.
+
+    Parameters
+    ----------
+    common
+        What every line says besides.
+    """
+
+    def __init__(self, **common: Any) -> None:
+        super().__init__()
+        self._common = common
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
@@ -28,6 +38,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._common,
         }
         line.update(getattr(record, "fields", {}))
         if record.exc_info and record.exc_info[1] is not None:
@@ -76,10 +87,13 @@ class Seldom:
         return count
 
 
-def configure(level: str) -> None:
-    """Send everything at `level` and above to standard error as JSON lines; the servers' access log stays off."""
+def configure(level: str, **common: Any) -> None:
+    """Send everything at `level` and above to standard error as JSON lines; the servers' access log stays off.
+
+    What is in `common` is in every line.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(**common))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -82,6 +82,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Families(self))
+        ProcessCollector(registry=self.registry)
         self.endpoints: dict[str, Endpoint] = {}
         self.decisions: dict[tuple[str, str], int] = {}
         self.degraded_codes: dict[str, int] = {}
@@ -97,6 +98,10 @@ class Metrics:
         self.journal_failing: Callable[[], bool] = bool
         self.journal_free: Callable[[], int] = int
         self.bundle: Callable[[], Manifest | None] = _no_bundle
+        self.in_flight: Callable[[], int] = int
+        self.connections: Callable[[], int] = int
+        self.let_go: Mapping[str, int] = {}
+        self.restarts: int | None = None
 
     def endpoint(self, route: str) -> Endpoint:
         """Return the counters of a route, to be fetched once at start; `route` is a template without ids."""
@@ -142,6 +147,10 @@ class Metrics:
         """Count events that could not be made durable."""
         self.journal_lost += events
 
+    async def scrape_alone(self) -> bytes:
+        """Render everything, of the only process there is."""
+        return self.scrape()
+
     def scrape(self) -> bytes:
         """Render everything in the Prometheus text format."""
         return generate_latest(self.registry)
@@ -162,6 +171,7 @@ class _Families(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._requests()
+        yield from self._server()
         yield from self._answers()
         yield from self._journal()
         yield from self._bundle()
@@ -189,6 +199,21 @@ class _Families(Collector):
         yield latency
         yield stages
         yield errors
+
+    def _server(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield GaugeMetricFamily("pointsman_in_flight", "Requests under way.", value=metrics.in_flight())
+        yield GaugeMetricFamily("pointsman_connections", "Connections open.", value=metrics.connections())
+        let_go = CounterMetricFamily(
+            "pointsman_clients_let_go", "Connections ended because the client did not go on, by where.", labels=["at"]
+        )
+        for at, count in list(metrics.let_go.items()):
+            let_go.add_metric([at], count)
+        yield let_go
+        if metrics.restarts is not None:
+            yield GaugeMetricFamily(
+                "pointsman_worker_restarts", "How often this worker was started again.", value=metrics.restarts
+            )
 
     def _answers(self) -> Iterator[Metric]:
         decisions = CounterMetricFamily(

@@ -1,28 +1,63 @@
 """One process that serves: uvicorn's server, with the parts opened first, clients watched, and an end without haste.
 
-This module must not know where its listener came from, nor whether it is one of several workers.
+It stops on SIGTERM and SIGINT, looks at everything that can change again on SIGHUP, and stops when its supervisor is gone.
+This module must not know where its listener came from.
 """
 
+import argparse
 import asyncio
 import contextlib
 import functools
 import gc
 import logging
+import resource
 import signal
 import socket
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 
 from service.app import Application
 from service.http.connections import Edge, Limits
 from service.http.protocol import Protocol
+from service.listen import BACKLOG
 from service.settings import Settings
 
-BACKLOG: Final = 2048
 log: Final = logging.getLogger(__name__)
+_SPARE_FILES: Final = 256
+
+
+class Place(NamedTuple):
+    """Where a worker stands among others; all of it is nothing for a process that serves alone.
+
+    Attributes
+    ----------
+    folder
+        Where the workers find each other.
+    lifeline
+        File descriptor that reads the end of file once the supervisor is gone.
+    restarts
+        How often this worker was started before.
+    """
+
+    folder: Path | None = None
+    lifeline: int | None = None
+    restarts: int | None = None
+
+    @classmethod
+    def of(cls, arguments: Sequence[str]) -> "Place":
+        """Return what the supervisor says on a worker's command line."""
+        if not arguments:
+            return cls()
+        parser = argparse.ArgumentParser(prog="python -m service worker")
+        parser.add_argument("--folder", type=Path, required=True)
+        parser.add_argument("--lifeline", type=int, required=True)
+        parser.add_argument("--restarts", type=int, required=True)
+        return cls(**vars(parser.parse_args(arguments[1:])))
 
 
 class Server(uvicorn.Server):
@@ -34,9 +69,12 @@ class Server(uvicorn.Server):
         What is served.
     settings
         How long clients are waited for, and how the server stops.
+    place
+        Where it stands among other workers.
     """
 
-    def __init__(self, app: Application, settings: Settings) -> None:
+    def __init__(self, app: Application, settings: Settings, place: Place) -> None:
+        self._lifeline = place.lifeline
         self._app = app
         self._edge = Edge(app.lane, limits_of(settings))
         self._delay = settings.drain_delay_seconds
@@ -57,6 +95,11 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.drain_seconds,  # type: ignore[arg-type]
             )
         )
+        metrics = app.metrics
+        metrics.in_flight = lambda: len(self.server_state.tasks)
+        metrics.connections = lambda: len(self.server_state.connections)
+        metrics.let_go = self._edge.let_go
+        metrics.restarts = place.restarts
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the parts, then start the app and freeze what it made: a full collection has little to look at then.
@@ -70,6 +113,10 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         connections: Any = self.server_state.connections
         self._watching = asyncio.create_task(self._edge.watch(connections))
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._app.reload)
+        if self._lifeline is not None:
+            loop.add_reader(self._lifeline, self._orphaned, loop, self._lifeline)
         gc.collect()
         gc.freeze()
 
@@ -86,6 +133,11 @@ class Server(uvicorn.Server):
             await asyncio.sleep(min(0.1, self._delay))
             # The date in the answers goes on.
             await self.on_tick(0)
+
+    def _orphaned(self, loop: asyncio.AbstractEventLoop, lifeline: int) -> None:
+        """Stop: there is no supervisor any more."""
+        loop.remove_reader(lifeline)
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener, answer what is under way, close the parts."""
@@ -110,7 +162,7 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def serve(app: Application, settings: Settings, listener: socket.socket) -> bool:
+def serve(app: Application, settings: Settings, listener: socket.socket, place: Place) -> bool:
     """Serve until told to stop; return whether it ever began.
 
     Raises
@@ -118,12 +170,23 @@ def serve(app: Application, settings: Settings, listener: socket.socket) -> bool
     ServiceError
         When a part will never work as things are.
     """
-    server = Server(app, settings)
+    _allow_files(settings.connections + _SPARE_FILES)
+    server = Server(app, settings, place)
     # uvicorn drains on these signals, then sends itself the signal once more: that one is to find a quiet handler.
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, _told_to_stop)
     server.run(sockets=[listener])
     return server.started
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's own limit of open files as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning("%d open files are allowed, %d would be needed for all connections that are", most, wanted)
 
 
 def _told_to_stop(_signal: int, _frame: FrameType | None) -> None:

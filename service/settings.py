@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Of every ``stage_sample`` requests of a kind one is timed by stage for the metrics (0: none), and ``server_timing`` says
     which answers carry the times of their own.
 
+    ``workers`` processes serve one port; ``worker`` is set by the supervisor alone, and says which of them this one is.
+
     A client has ``head_seconds`` for the head of a request, ``body_seconds`` for its body, ``idle_seconds`` until the next
     one and ``write_seconds`` to take an answer; a process keeps so many ``connections`` and takes so many requests
     ``in_flight``. Told to stop, it says for ``drain_delay_seconds`` that it is not ready, then takes no more connections and
@@ -81,6 +83,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 512
     drain_delay_seconds: float = 1.0
     drain_seconds: float = 10.0
+    workers: int = 1
+    worker: int = 0
 
     def redacted(self) -> dict[str, Any]:
         """Return the settings as plain values fit for a log: passwords are masked."""
@@ -103,7 +107,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     Raises
     ------
     SettingsError
-        For an unknown variable (naming the nearest known one) or a wrong value.
+        For an unknown variable (naming the nearest known one), a wrong value, or values that do not go together.
     """
     values: dict[str, Any] = {}
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
@@ -112,7 +116,17 @@ def load(environ: Mapping[str, str]) -> Settings:
         if parse is None:
             raise SettingsError(variable, expected=_nearest(variable), came="an unknown variable")
         values[field] = parse(variable, environ[variable].strip())
-    return Settings(**values)
+    settings = Settings(**values)
+    if settings.workers > 1 and store_scheme(settings.store) == "memory":
+        variable = "POINTSMAN_WORKERS"
+        expected = "1 with a memory:// store, which no other process can see (workers share a redis:// store)"
+        raise SettingsError(variable, expected=expected, came=str(settings.workers))
+    if settings.worker >= settings.workers:
+        variable = "POINTSMAN_WORKER"
+        raise SettingsError(
+            variable, expected="to be set by the supervisor of several workers alone", came=str(settings.worker)
+        )
+    return settings
 
 
 def store_scheme(url: str) -> str | None:
@@ -306,4 +320,6 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "in_flight": _integer(1, 100_000),
     "drain_delay_seconds": _number(0.0, 600.0, "seconds"),
     "drain_seconds": _number(0.1, 600.0, "seconds"),
+    "workers": _integer(1, 64),
+    "worker": _integer(0, 63),
 }

@@ -89,6 +89,7 @@ class Edge:
         self.lane = {exchange.path.encode(): exchange for exchange in exchanges}
         self.limits = limits
         self.draining = False
+        self.let_go: dict[str, int] = {}
         self.heads: dict[bytes, Head] = {}
         self._default: list[tuple[bytes, bytes]] = []
         self._default_raw = b""
@@ -100,6 +101,10 @@ class Edge:
         if len(self.heads) >= _MOST_HEADS:
             self.heads.clear()
         self.heads[raw] = head
+
+    def count(self, at: str) -> None:
+        """Count a client let go, by what it was waited for."""
+        self.let_go[at] = self.let_go.get(at, 0) + 1
 
     def default_headers(self, state: ServerState) -> bytes:
         """Return what every answer begins with (the date), which uvicorn renews once a second."""
@@ -127,4 +132,5 @@ class Edge:
         going = heapq.nsmallest(max(1, self.limits.connections // _SHARE_TO_GO), waiting, key=lambda each: each.due)
         for connection in going:
             connection.cut()
+            self.count("room")
         return bool(going)

@@ -5,7 +5,7 @@ Ordinary Litestar handlers. This module must not know how any part does its work
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +35,7 @@ def operation_handlers(
     bundles: Bundles,
     store: Store,
     metrics: Metrics,
+    scrape: Callable[[], Awaitable[bytes]],
     draining: Callable[[], bool],
 ) -> list[HTTPRouteHandler]:
     """Return the handlers of everything that is not a decision."""
@@ -53,9 +54,9 @@ def operation_handlers(
         well = all(part.state != "not_ready" for part in parts.values())
         return response(Readiness(ready=well, parts=parts), status=200 if well else 503)
 
-    @get("/metrics", sync_to_thread=False, middleware=[counted])
-    def scrape() -> Response[bytes]:
-        return response(metrics.scrape(), media_type=CONTENT_TYPE)
+    @get("/metrics", middleware=[counted])
+    async def figures() -> Response[bytes]:
+        return response(await scrape(), media_type=CONTENT_TYPE)
 
     @get("/api/models", sync_to_thread=False, middleware=[counted])
     def models() -> Response[bytes]:
@@ -84,7 +85,7 @@ def operation_handlers(
     def openapi() -> Response[bytes]:
         return response(schema)
 
-    return [live, ready, scrape, models, audit, openapi]
+    return [live, ready, figures, models, audit, openapi]
 
 
 def _refused(error: Exception) -> Response[bytes]:

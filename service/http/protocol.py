@@ -233,14 +233,19 @@ class Protocol(HttpToolsProtocol):
 
     def expire(self) -> None:
         """Let go of a client that did not go on in its time; one that has begun a request is told so."""
-        if self._done or self.transport.is_closing() or self.flow.write_paused:
+        if self._done or self.transport.is_closing():
+            self.transport.abort()
+        elif self.flow.write_paused:
+            self._edge.count("write")
             self.transport.abort()
         elif self._between and not self._begun:
+            self._edge.count("idle")
             self._wait(_LINGER_SECONDS)
             self.transport.close()
         else:
             late = RequestRefused(code="request_timeout", path="$", detail="expected the whole request by now")
             call = self._call
+            self._edge.count("head" if self._between else "body")
             self._give_up(_reply(late) if call is None else call.head.exchange.refused(late, call.started))
 
     def send_400_response(self, msg: str) -> None:

@@ -10,7 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from service.__main__ import bind
+from service.listen import bind
 from tests.servers import RedisServer, free_port
 
 # The process under test, with fakes where `build` would join the real parts.
