@@ -13,6 +13,7 @@ import logging
 import resource
 import signal
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +115,8 @@ class Server(uvicorn.Server):
         connections: Any = self.server_state.connections
         self._watching = asyncio.create_task(self._edge.watch(connections))
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._app.reload)
+        if threading.current_thread() is threading.main_thread():
+            loop.add_signal_handler(signal.SIGHUP, self._app.reload)
         if self._lifeline is not None:
             loop.add_reader(self._lifeline, self._orphaned, loop, self._lifeline)
         gc.collect()

@@ -7,11 +7,12 @@ This module must not know HTTP's own grammar.
 import asyncio
 import heapq
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from uvicorn.server import ServerState
 
+from service.http.call import Head
 from service.http.decisions import Exchange
 
 NEVER: Final = float("inf")
@@ -44,14 +45,6 @@ class Limits(NamedTuple):
     head_bytes: int = 16_384
     connections: int = 4_096
     in_flight: int = 512
-
-
-class Head(NamedTuple):
-    """The head of a request to one of the four questions."""
-
-    exchange: Exchange[Any]
-    headers: Mapping[bytes, bytes]
-    length: int
 
 
 class Waiting(Protocol):

@@ -14,13 +14,15 @@ import re
 import time
 from typing import Any, Final
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from service.errors import Overloaded, RequestRefused
 from service.http.answers import Reply, problem_reply
-from service.http.connections import NEVER, Edge, Head
+from service.http.call import Call, Head
+from service.http.connections import NEVER, Edge
 from service.http.problems import problem_of, problem_of_router
 from service.http.wire import too_large
 
@@ -33,33 +35,6 @@ _UNUSUAL: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _LINE_ENDS: Final = re.compile(rb"(?<!\r)\n")
 _CLOSE: Final = b"connection: close\r\n"
-
-
-class _NoEvent:
-    """In the place of an event nobody waits for."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-
-class _Call:
-    """One request on the lane, with as much of uvicorn's cycle as a connection asks of its latest one."""
-
-    __slots__ = ("body", "disconnected", "head", "keep_alive", "refused", "response_complete", "started", "task")
-
-    message_event: Final = _NoEvent()
-    response_started: Final = False
-    more_body: Final = False
-
-    def __init__(self, head: Head, started: float, *, keep_alive: bool) -> None:
-        self.head = head
-        self.started = started
-        self.keep_alive = keep_alive
-        self.body = b""
-        self.refused: Reply | None = None
-        self.disconnected = False
-        self.response_complete = False
-        self.task: asyncio.Task[None] | None = None
 
 
 class Protocol(HttpToolsProtocol):
@@ -92,7 +67,7 @@ class Protocol(HttpToolsProtocol):
         self._begun = b""
         # Head and body of what is being parsed, when one piece of data holds all of both.
         self._whole: tuple[bytes, bytes] | None = None
-        self._call: _Call | None = None
+        self._call: Call | None = None
         # The last answer is given, or nothing more is read before it is.
         self._done = False
 
@@ -249,7 +224,8 @@ class Protocol(HttpToolsProtocol):
             self._give_up(_reply(late) if call is None else call.head.exchange.refused(late, call.started))
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
+        """Answer what is not HTTP; whoever sends it is counted, and not in the log."""
+        self._edge.count("not_http")
         self._give_up(problem_reply(problem_of_router(400)))
 
     def _give_up(self, reply: Reply) -> None:
@@ -295,11 +271,17 @@ class Protocol(HttpToolsProtocol):
                 data = head + _END + body
             elif end > 0:
                 self._whole = (head, body)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade:
+            # Offered behind another request: what was dropped with it cannot be had again.
+            self.send_400_response("")
 
     def _known(self, head: Head, body: bytes) -> None:
         """Take a whole request whose head was seen before."""
-        call = _Call(head, time.monotonic(), keep_alive=True)
+        call = Call(head, time.monotonic(), keep_alive=True)
         self.cycle = call  # type: ignore[assignment]
         call.refused = self._refused(head, call.started)
         call.body = body
@@ -307,7 +289,7 @@ class Protocol(HttpToolsProtocol):
 
     def _take(self, head: Head) -> None:
         """Take the head of a request."""
-        call = _Call(head, time.monotonic(), keep_alive=self.parser.should_keep_alive())
+        call = Call(head, time.monotonic(), keep_alive=self.parser.should_keep_alive())
         self.cycle = call  # type: ignore[assignment]
         call.refused = self._refused(head, call.started)
         if call.refused is not None and head.length > _MOST_IN_VAIN:
@@ -340,7 +322,7 @@ class Protocol(HttpToolsProtocol):
         if self._edge.draining and self.cycle is not None:
             self.cycle.keep_alive = False
 
-    def _go(self, call: _Call) -> None:
+    def _go(self, call: Call) -> None:
         """Answer a request that is there as a whole."""
         self.due = NEVER
         if call.refused is not None:
@@ -349,7 +331,7 @@ class Protocol(HttpToolsProtocol):
         call.task = self.loop.create_task(self._answer(call))
         self.tasks.add(call.task)
 
-    async def _answer(self, call: _Call) -> None:
+    async def _answer(self, call: Call) -> None:
         head = call.head
         try:
             self._write(call, await head.exchange.answer(head.headers, call.body, call.started))
@@ -359,7 +341,7 @@ class Protocol(HttpToolsProtocol):
         finally:
             self.tasks.discard(call.task)
 
-    def _write(self, call: _Call, reply: Reply) -> None:
+    def _write(self, call: Call, reply: Reply) -> None:
         call.response_complete = True
         if call.disconnected:
             return
