@@ -74,6 +74,12 @@ def problem_reply(
     return Reply(problem.status, _PROBLEM.plus(*extra) if extra else _PROBLEM, problems.encode(problem))
 
 
+def reply_of(error: Exception) -> Reply:
+    """Return the answer that an error becomes."""
+    problem, retry_after = problems.problem_of(error)
+    return problem_reply(problem, retry_after=retry_after)
+
+
 def response(body: object, *, status: int = 200, media_type: str = "application/json") -> Response[bytes]:
     """Return an ordinary answer; what is not bytes becomes JSON."""
     content = body if isinstance(body, bytes) else _ENCODE(body)

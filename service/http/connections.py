@@ -12,12 +12,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from uvicorn.server import ServerState
 
-from service.http.call import Head
 from service.http.decisions import Exchange
+from service.http.heads import Heads
 
 NEVER: Final = float("inf")
-_MOST_HEADS: Final = 2_048
-_LARGEST_HEAD: Final = 2_048
 _SHARE_TO_GO: Final = 64
 """When there are too many connections, one of so many goes at once, so that the search for it is paid once for all."""
 
@@ -83,17 +81,9 @@ class Edge:
         self.limits = limits
         self.draining = False
         self.let_go: dict[str, int] = {}
-        self.heads: dict[bytes, Head] = {}
+        self.heads = Heads()
         self._default: list[tuple[bytes, bytes]] = []
         self._default_raw = b""
-
-    def remember(self, raw: bytes, head: Head) -> None:
-        """Remember a head; all are forgotten when there are too many, as when every one has a trace id of its own."""
-        if len(raw) > _LARGEST_HEAD:
-            return
-        if len(self.heads) >= _MOST_HEADS:
-            self.heads.clear()
-        self.heads[raw] = head
 
     def count(self, at: str) -> None:
         """Count a client let go, by what it was waited for."""

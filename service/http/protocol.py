@@ -10,30 +10,30 @@ This module must not know any message.
 """
 
 import asyncio
-import re
+import socket
+import struct
 import time
 from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.errors import Overloaded, RequestRefused
-from service.http.answers import Reply, problem_reply
+from service.http.answers import Reply, problem_reply, reply_of
 from service.http.call import Call, Head
 from service.http.connections import NEVER, Edge
-from service.http.problems import problem_of, problem_of_router
+from service.http.heads import END, may_become_a_head, without_upgrade
+from service.http.problems import problem_of_router
 from service.http.wire import too_large
 
-_END: Final = b"\r\n\r\n"
 _LINGER_SECONDS: Final = 2.0
 """A client that is still sending has so long to read why it was refused, before the connection is cut."""
 _MOST_IN_VAIN: Final = 65_536
 """So many bytes of the body of a refused request are read, so that its connection can be used again."""
 _UNUSUAL: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
-_UPGRADE: Final = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
-_LINE_ENDS: Final = re.compile(rb"(?<!\r)\n")
+_RESET: Final = struct.pack("ii", 1, 0)
 _CLOSE: Final = b"connection: close\r\n"
 
 
@@ -60,7 +60,7 @@ class Protocol(HttpToolsProtocol):
         self.due = NEVER
         self._edge = edge
         self._limits = edge.limits
-        self._heads = edge.heads
+        self._known_heads = edge.heads.known
         # No request has begun, as far as the parser knows.
         self._between = True
         # The beginning of a head whose end is still to come: the parser gets whole heads only.
@@ -68,6 +68,7 @@ class Protocol(HttpToolsProtocol):
         # Head and body of what is being parsed, when one piece of data holds all of both.
         self._whole: tuple[bytes, bytes] | None = None
         self._call: Call | None = None
+        self._running: RequestResponseCycle | None = None
         # The last answer is given, or nothing more is read before it is.
         self._done = False
 
@@ -82,15 +83,15 @@ class Protocol(HttpToolsProtocol):
         self._wait(self._limits.head_seconds)
         connections: Any = self.connections
         if len(connections) > self._limits.connections and not self._edge.make_room(connections, self):
-            self._close_with(_reply(Overloaded("connections are open")), linger=False)
+            self._close_with(reply_of(Overloaded("connections are open")), linger=False)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
         # This is `_between` and not `_busy`, written out: it is all that stands between most requests and their exchange.
         if self._between and (self.cycle is None or self.cycle.response_complete):
-            end = data.find(_END)
+            end = data.find(END)
             if end > 0:
-                head = self._heads.get(data[:end])
+                head = self._known_heads.get(data[:end])
                 if head is not None and len(data) == end + 4 + head.length and not self._begun:
                     self._known(head, data[end + 4 :])
                     return
@@ -149,14 +150,11 @@ class Protocol(HttpToolsProtocol):
         call = self._call
         if call is None:
             super().on_message_complete()
-            if self._busy:
-                self.due = NEVER
-            else:
-                self._wait(self._limits.idle_seconds)
+            self._go_on()
             return
         self._call = None
         if call.keep_alive and call.refused is None and self._whole is not None and self._whole[1] == call.body:
-            self._edge.remember(self._whole[0], call.head)
+            self._edge.heads.remember(self._whole[0], call.head)
         self._go(call)
 
     def on_response_complete(self) -> None:
@@ -170,10 +168,8 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self._between:
-            self._wait(self._limits.idle_seconds)
         else:
-            self._wait(self._limits.body_seconds)
+            self._go_on()
 
     def pause_writing(self) -> None:
         """Take no more of a client that does not take its answers."""
@@ -185,10 +181,7 @@ class Protocol(HttpToolsProtocol):
         """Go on with a client that has taken its answers."""
         super().resume_writing()
         self.flow.resume_reading()
-        if self._busy:
-            self.due = NEVER
-        else:
-            self._wait(self._limits.idle_seconds)
+        self._go_on()
 
     def shutdown(self) -> None:
         """Close as soon as nothing is under way, an answer begun and a request half received included."""
@@ -203,16 +196,37 @@ class Protocol(HttpToolsProtocol):
         return self.transport.is_closing()
 
     def cut(self) -> None:
-        """Let go of the client at once."""
+        """Let go of the client at once, and of what it did not take: the kernel would keep megabytes of it for minutes."""
+        self._forget_pipeline()
+        own: Any = self.transport.get_extra_info("socket")
+        if own is not None and not self.transport.is_closing():
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let nobody answer into a connection that is gone."""
+        self._forget_pipeline()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _forget_pipeline(self) -> None:
+        """Tell requests that wait or run before the latest one that the client has gone; uvicorn tells the latest alone."""
+        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
 
     def expire(self) -> None:
         """Let go of a client that did not go on in its time; one that has begun a request is told so."""
         if self._done or self.transport.is_closing():
-            self.transport.abort()
+            self.cut()
         elif self.flow.write_paused:
             self._edge.count("write")
-            self.transport.abort()
+            self.cut()
         elif self._between and not self._begun:
             self._edge.count("idle")
             self._wait(_LINGER_SECONDS)
@@ -221,7 +235,7 @@ class Protocol(HttpToolsProtocol):
             late = RequestRefused(code="request_timeout", path="$", detail="expected the whole request by now")
             call = self._call
             self._edge.count("head" if self._between else "body")
-            self._give_up(_reply(late) if call is None else call.head.exchange.refused(late, call.started))
+            self._give_up(reply_of(late) if call is None else call.head.exchange.refused(late, call.started))
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP; whoever sends it is counted, and not in the log."""
@@ -239,9 +253,20 @@ class Protocol(HttpToolsProtocol):
             cycle.response_complete = cycle.disconnected = True
             cycle.message_event.set()
         if cycle is not None and cycle.response_started and cycle.disconnected:
-            self.transport.abort()
+            self.cut()
         else:
             self._close_with(reply)
+
+    def _go_on(self) -> None:
+        """Wait for what comes next: an answer of ours, or the client; one that does not take its answers is timed already."""
+        if self.flow.write_paused:
+            return
+        if self._busy:
+            self.due = NEVER
+        elif self._between:
+            self._wait(self._limits.idle_seconds)
+        else:
+            self._wait(self._limits.body_seconds)
 
     def _wait(self, seconds: float) -> None:
         self.due = time.monotonic() + seconds
@@ -253,22 +278,19 @@ class Protocol(HttpToolsProtocol):
             if not self._begun and not self._busy:
                 self._wait(self._limits.head_seconds)
             data = self._begun + data
-            end = data.find(_END)
+            end = data.find(END)
             if end > self._limits.head_bytes or (end < 0 and len(data) > self._limits.head_bytes):
                 self._begun = b""
                 detail = f"expected at most {self._limits.head_bytes} bytes before the body"
-                self._give_up(_reply(RequestRefused(code="head_too_large", path="$", detail=detail)))
+                self._give_up(reply_of(RequestRefused(code="head_too_large", path="$", detail=detail)))
                 return
-            if end < 0 and _may_become_a_head(data):
+            if end < 0 and may_become_a_head(data):
                 self._begun = data
                 return
             self._begun = b""
             head, body = data[: max(end, 0)], data[end + 4 :]
             if b"pgrade" in head:
-                # httptools ends a message at the head of an offered upgrade and drops its body. A server may ignore the
-                # offer (RFC 9110, 7.8), so the parser does not get to see it.
-                head = _UPGRADE.sub(b"\r\nx-upgrade-offered:", head)
-                data = head + _END + body
+                data = without_upgrade(head) + END + body
             elif end > 0:
                 self._whole = (head, body)
         try:
@@ -324,7 +346,8 @@ class Protocol(HttpToolsProtocol):
 
     def _go(self, call: Call) -> None:
         """Answer a request that is there as a whole."""
-        self.due = NEVER
+        if not self.flow.write_paused:
+            self.due = NEVER
         if call.refused is not None:
             self._write(call, call.refused)
             return
@@ -375,13 +398,3 @@ class Protocol(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
-
-
-def _reply(error: Exception) -> Reply:
-    problem, retry_after = problem_of(error)
-    return problem_reply(problem, retry_after=retry_after)
-
-
-def _may_become_a_head(data: bytes) -> bool:
-    """Tell whether bytes without the end of a head can be the beginning of one; the parser says what is wrong with others."""
-    return data[:1].isalpha() and _LINE_ENDS.search(data) is None
