@@ -13,6 +13,11 @@
     ├── JournalUnavailable      an event that could not be made durable
     ├── DecisionNotFound        a decision id that the journal does not know
     ├── Overloaded              more at once than was set to be taken on
+    ├── CredentialsRefused      a file of keys or certificates that cannot be used
+    ├── AccessRefused           who asks may not have what was asked for
+    │   ├── Unauthenticated     nobody that is known
+    │   ├── Forbidden           a scope that the key or token does not have
+    │   └── RateLimited         more than it may have, for now
     └── RequestRefused          a request that breaks the contract, with a stable code and a JSON path
         └── AlreadyAsked        another question about an attempt that was answered already
 
@@ -26,16 +31,19 @@ RefusalCode = Literal[
     "already_asked",
     "bad_header",
     "body_too_large",
+    "bundle_refused",
     "duplicate_processor",
     "head_too_large",
     "malformed_body",
     "method_not_allowed",
     "missing_field",
+    "no_earlier_bundle",
     "not_allowed",
     "out_of_range",
     "pan_detected",
     "request_timeout",
     "status_required",
+    "unknown_bundle",
     "unknown_currency",
     "unknown_field",
     "unsupported_media_type",
@@ -185,6 +193,72 @@ class Overloaded(ServiceError):
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(f"more {what} than may be; try again")
+
+
+class CredentialsRefused(ServiceError):
+    """A file of keys or certificates that is missing, damaged or not safe to trust.
+
+    Parameters
+    ----------
+    path
+        The file.
+    reason
+        What was expected and what was found; never a secret.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path} is refused: {reason}")
+
+
+class AccessRefused(ServiceError):
+    """Who asks may not have what was asked for."""
+
+
+class Unauthenticated(AccessRefused):
+    """No key or token came, or none that is known.
+
+    Parameters
+    ----------
+    reason
+        What was expected; the same sentence whatever was wrong with a credential that proves nothing.
+    presented
+        Whether any credential came at all.
+    """
+
+    def __init__(self, reason: str, *, presented: bool) -> None:
+        self.reason = reason
+        self.presented = presented
+        super().__init__(reason)
+
+
+class Forbidden(AccessRefused):
+    """The key or token is good, and not for this.
+
+    Parameters
+    ----------
+    scope
+        Name of the scope it would need.
+    """
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"this needs a key or token with the scope {scope}")
+
+
+class RateLimited(AccessRefused):
+    """The key or token has had its share for now.
+
+    Parameters
+    ----------
+    retry_after
+        After how many seconds there is a share again, rounded up.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__("this key or token asks more often than its limit allows")
 
 
 class RequestRefused(ServiceError):

@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     free space nothing is journalled, and answers say so.
     Of every ``stage_sample`` requests of a kind one is timed by stage for the metrics (0: none), and ``server_timing`` says
     which answers carry the times of their own.
+    ``rate`` (requests a second, 0 for no limit) and ``burst`` (requests at once, 0 for those of a second) are for each key or
+    token that has none of its own.
 
     ``workers`` processes serve one port; ``worker`` is set by the supervisor alone, and says which of them this one is.
 
@@ -85,6 +87,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float = 10.0
     workers: int = 1
     worker: int = 0
+    keys: Path | None = None
+    jwt_keys: Path | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    rate: float = 0.0
+    burst: int = 0
+    open: bool = False
+    metrics_open: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers are asked who they are."""
+        return self.keys is not None or self.jwt_keys is not None
 
     def redacted(self) -> dict[str, Any]:
         """Return the settings as plain values fit for a log: passwords are masked."""
@@ -92,6 +109,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         plain["bundles"] = str(self.bundles)
         plain["journal"] = "off" if self.journal is None else str(self.journal)
         plain["rules"] = "off" if self.rules is None else str(self.rules)
+        for name in ("keys", "jwt_keys", "jwt_issuer", "jwt_audience", "tls_cert", "tls_key"):
+            plain[name] = "off" if plain[name] is None else str(plain[name])
         plain["store"] = _mask(self.store)
         plain["pan_exempt"] = list(self.pan_exempt)
         return plain
@@ -126,7 +145,16 @@ def load(environ: Mapping[str, str]) -> Settings:
         raise SettingsError(
             variable, expected="to be set by the supervisor of several workers alone", came=str(settings.worker)
         )
+    for one, other in _TOGETHER:
+        if getattr(settings, one) is not None and getattr(settings, other) is None:
+            expected = f"to be set, because {PREFIX}{one.upper()} is"
+            raise SettingsError(PREFIX + other.upper(), expected=expected, came="nothing")
     return settings
+
+
+def keys_file(environ: Mapping[str, str]) -> Path:
+    """Return the file of keys that the commands mean when they are told of none."""
+    return Path(environ.get(f"{PREFIX}KEYS", "").strip() or "var/keys.json")
 
 
 def store_scheme(url: str) -> str | None:
@@ -252,6 +280,18 @@ def _folder_or_off(variable: str, raw: str) -> Path | None:
     return None if raw.lower() == "off" else _folder(variable, raw)
 
 
+def _path_or_off(variable: str, raw: str) -> Path | None:
+    if not raw:
+        raise SettingsError(variable, expected="the path of a file, or off", came=_shown(raw))
+    return None if raw.lower() == "off" else Path(raw)
+
+
+def _text_or_off(variable: str, raw: str) -> str | None:
+    if not raw or not raw.isprintable():
+        raise SettingsError(variable, expected="a name or URL, or off", came=_shown(raw))
+    return None if raw.lower() == "off" else raw
+
+
 def _store(variable: str, raw: str) -> str:
     try:
         scheme = store_scheme(raw)
@@ -322,4 +362,21 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "drain_seconds": _number(0.1, 600.0, "seconds"),
     "workers": _integer(1, 64),
     "worker": _integer(0, 63),
+    "keys": _path_or_off,
+    "jwt_keys": _path_or_off,
+    "jwt_issuer": _text_or_off,
+    "jwt_audience": _text_or_off,
+    "rate": _number(0.0, 1_000_000.0, "requests a second"),
+    "burst": _integer(0, 1_000_000),
+    "open": _boolean,
+    "metrics_open": _boolean,
+    "tls_cert": _file_or_off,
+    "tls_key": _file_or_off,
 }
+_TOGETHER: Final = (
+    ("tls_cert", "tls_key"),
+    ("tls_key", "tls_cert"),
+    ("jwt_keys", "jwt_issuer"),
+    ("jwt_keys", "jwt_audience"),
+)
+"""Pairs of which the second must be set where the first is."""
