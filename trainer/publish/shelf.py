@@ -1,36 +1,30 @@
 """The shelf of bundles: a folder with one folder per version, and an ``active`` file that names the one in use.
 
-A bundle appears by one rename and is never changed afterwards; activation replaces the ``active`` file by one rename. Each
-activation is appended to ``activations.jsonl``, which is what a rollback goes back on.
+A bundle appears by one rename and is never changed afterwards. How the pointer moves, and how that is remembered, is
+`service.shelf`'s, because administrators move it over HTTP too.
 
 This module must not know what is in a bundle beyond its manifest and the checksums of its files.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from contracts.base import Record
+from contracts.activation import Activation, AdminAct
 from contracts.bundle import Manifest
+from service import acts
+from service import shelf as pointer
 from trainer.errors import BundleError
 
 MANIFEST: Final = "manifest.json"
-ACTIVE: Final = "active"
-ACTIVATIONS: Final = "activations.jsonl"
-
-
-class Activation(Record, frozen=True, kw_only=True):
-    """One act of making a bundle the active one."""
-
-    version: str
-    at: datetime
-    act: str
+ACTIVE: Final = pointer.POINTER
+ACTIVATIONS: Final = pointer.ACTIVATIONS
 
 
 def sha256(content: bytes) -> str:
@@ -115,10 +109,7 @@ def versions(shelf: Path) -> list[str]:
 
 def active(shelf: Path) -> str | None:
     """Return the active version, or None when none was activated yet."""
-    try:
-        return (shelf / ACTIVE).read_text().strip() or None
-    except FileNotFoundError:
-        return None
+    return pointer.active(shelf)
 
 
 def verify(shelf: Path, version: str) -> Manifest:
@@ -143,8 +134,8 @@ def verify(shelf: Path, version: str) -> Manifest:
     return manifest
 
 
-def activate(shelf: Path, version: str, *, act: str = "activate") -> None:
-    """Make `version` the active one; a serving process takes it up by itself.
+def activate(shelf: Path, version: str) -> None:
+    """Make `version` the active one, on record under the user's name; a serving process takes it up by itself.
 
     Raises
     ------
@@ -152,42 +143,13 @@ def activate(shelf: Path, version: str, *, act: str = "activate") -> None:
         When the bundle is missing or altered.
     """
     verify(shelf, version)
-    scratch = shelf / f".{ACTIVE}.{os.getpid()}"
-    line = msgspec.json.encode(Activation(version=version, at=datetime.now(UTC), act=act)) + b"\n"
-    try:
-        _write(scratch, f"{version}\n".encode())
-        # Remembered first: killed in between, a rollback goes back to what is active anyway, never past it.
-        with (shelf / ACTIVATIONS).open("ab") as file:
-            # A line that a crash tore must not swallow this one.
-            file.write(b"\n" + line if _torn(shelf / ACTIVATIONS) else line)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(shelf / ACTIVE)
-        _sync_folder(shelf)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        msg = f"bundle {version} cannot be activated in {shelf}: {error.strerror or error}"
-        raise BundleError(msg) from error
+    with _writing(shelf, version):
+        _point(shelf, version, "activate")
 
 
 def activations(shelf: Path) -> list[Activation]:
     """Return every activation, oldest first; a line that a crash tore is none."""
-    try:
-        lines = (shelf / ACTIVATIONS).read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(msgspec.json.decode(line, type=Activation))
-        except msgspec.DecodeError:
-            continue
-    return found
-
-
-def _torn(path: Path) -> bool:
-    content = path.read_bytes()
-    return bool(content) and not content.endswith(b"\n")
+    return pointer.activations(shelf)
 
 
 def rollback(shelf: Path) -> str:
@@ -200,20 +162,35 @@ def rollback(shelf: Path) -> str:
     BundleError
         When there is nothing to go back to.
     """
-    stack: list[str] = []
-    for activation in activations(shelf):
-        if activation.act == "rollback":
-            # Back on the version it names; a line may be missing.
-            while stack and stack[-1] != activation.version:
-                stack.pop()
-            stack = stack or [activation.version]
-        elif not stack or stack[-1] != activation.version:
-            stack.append(activation.version)
-    if len(stack) < 2:
-        msg = f"there is no earlier activation in {shelf} to roll back to"
-        raise BundleError(msg)
-    activate(shelf, stack[-2], act="rollback")
-    return stack[-2]
+    if not shelf.is_dir():
+        raise _nothing_earlier(shelf)
+    with _writing(shelf, "before"):
+        version = pointer.previous(pointer.activations(shelf))
+        if version is None:
+            raise _nothing_earlier(shelf)
+        verify(shelf, version)
+        _point(shelf, version, "rollback")
+    return version
+
+
+def _nothing_earlier(shelf: Path) -> BundleError:
+    return BundleError(f"there is no earlier activation in {shelf} to roll back to")
+
+
+def _point(shelf: Path, version: str, act: AdminAct) -> None:
+    by, source = acts.at_a_terminal()
+    pointer.point(shelf, version, act=act, by=by, source=source)
+
+
+@contextlib.contextmanager
+def _writing(shelf: Path, version: str) -> Iterator[None]:
+    """Hold the shelf alone, and say in one sentence what cannot be written."""
+    try:
+        with pointer.alone(shelf):
+            yield
+    except OSError as error:
+        msg = f"bundle {version} cannot be activated in {shelf}: {error.strerror or error}"
+        raise BundleError(msg) from error
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from contracts.activation import Activation
 from contracts.bundle import FORMAT, DataWindow, Evaluation, Manifest, Metric, ModelEntry
 from service.policy.defaults import default_parameters
 from trainer.__main__ import main
@@ -137,7 +138,7 @@ def test_killed_while_activating_the_old_one_stays_active_and_can_be_activated_p
     put(tmp_path, "v0", "v1")
     # As if killed between remembering the activation and putting the name in its place.
     put(tmp_path, "v2", activate=False)
-    line = msgspec.json.encode(shelf.Activation(version="v2", at=MOMENT, act="activate")) + b"\n"
+    line = msgspec.json.encode(Activation(version="v2", at=MOMENT, act="activate")) + b"\n"
     with (tmp_path / shelf.ACTIVATIONS).open("ab") as file:
         file.write(line)
     assert shelf.active(tmp_path) == "v1"
