@@ -1,7 +1,8 @@
 """``python -m service``: reads the settings, binds the port, serves until it is told to stop.
 
 Whatever prevents that is one sentence on standard error and exit code 2. ``python -m service replay`` makes one decision
-again instead (`service.replay`), ``python -m service journal`` looks at a journal (`service.journal.command`).
+again instead (`service.replay`), ``python -m service journal`` looks at a journal (`service.journal.command`), ``python -m
+service keys`` makes and ends API keys (`service.access.command`).
 """
 
 import logging
@@ -9,6 +10,7 @@ import os
 import sys
 
 from service import logs, settings
+from service.access import exposure
 from service.errors import ServiceError
 from service.listen import bind, reserve
 from service.settings import Settings
@@ -22,15 +24,21 @@ def main() -> int:
 
         return replay.main(arguments[1:])
     if arguments[:1] == ["journal"]:
-        from service.journal import command
+        from service.journal import command as journal
 
-        return command.main(arguments[1:])
+        return journal.main(arguments[1:])
+    if arguments[:1] == ["keys"]:
+        from service.access import command
+
+        return command.main(arguments[1:], settings.keys_file(os.environ))
     if arguments and arguments[0] != "worker":
         return _refuse(
-            "expected no arguments, replay or journal; settings are POINTSMAN_ variables, such as POINTSMAN_PORT (see README.md)"
+            "expected no arguments, replay, journal or keys; settings are POINTSMAN_ variables, such as POINTSMAN_PORT "
+            "(see README.md)"
         )
     try:
         chosen = settings.load(os.environ)
+        exposure.check(chosen)
     except ServiceError as error:
         return _refuse(str(error))
     several = {"worker": chosen.worker} if arguments else {}
