@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from contracts.activation import ActivateRequest, ActivationHistory, ActivationReceipt, RollbackRequest
 from contracts.audit import AuditTrail
 from contracts.bundle import Manifest
 from contracts.decision import Decision, RetryDecision
@@ -29,6 +30,10 @@ MESSAGES: Final[dict[str, Any]] = {
     "liveness": Liveness,
     "readiness": Readiness,
     "audit_trail": AuditTrail,
+    "activate_request": ActivateRequest,
+    "rollback_request": RollbackRequest,
+    "activation_receipt": ActivationReceipt,
+    "activation_history": ActivationHistory,
     "journal_event": JournalEvent,
     "manifest": Manifest,
 }

@@ -14,11 +14,14 @@ from typing import Any, Final
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 
-from service.errors import ServiceError, SettingsError
+from service.access import open_gate
+from service.access.gate import FOLLOW_SECONDS, Gate
+from service.errors import BundleRefused, ServiceError, SettingsError
 from service.gather import Gather
+from service.http.administration import Examine, administration_handlers
 from service.http.answers import problem_response
 from service.http.decisions import Exchange, exchanges, handler
-from service.http.operations import operation_handlers
+from service.http.operations import counted_by, operation_handlers
 from service.http.problems import problem_of, problem_of_router
 from service.http.reporter import Reporter
 from service.metrics import Metrics
@@ -87,11 +90,13 @@ def create_app(
     store: Store,
     metrics: Metrics,
     gather: Gather | None = None,
+    gate: Gate | None = None,
+    examine: Examine | None = None,
 ) -> Application:
-    """Return the application made of these parts.
+    """Return the application made of these parts; without a `gate` everybody may ask everything but an administrator's acts.
 
-    At start it opens the store, looks for a bundle and keeps looking at the pointer; at stop it closes the journal, then
-    the store. With `gather` its metrics are those of all workers.
+    At start it opens the store, looks for a bundle and keeps looking at the pointer, and at the files of keys; at stop it
+    closes the journal, then the store. With `gather` its metrics are those of all workers.
     """
     metrics.bundle = lambda: bundles.active
     reporter = Reporter(metrics)
@@ -103,7 +108,9 @@ def create_app(
         await parts.open()
         try:
             await poll.look()
-            polling = asyncio.create_task(poll.run())
+            tasks = [asyncio.create_task(poll.run())]
+            if gate is not None:
+                tasks.append(asyncio.create_task(_follow(gate)))
             try:
                 if gather is not None:
                     await gather.open()
@@ -111,9 +118,9 @@ def create_app(
             finally:
                 if gather is not None:
                     await gather.close()
-                polling.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await polling
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             await parts.close()
 
@@ -131,7 +138,9 @@ def create_app(
         reporter.report(str(request.scope.get("path_template", "unmatched")), error, problem.status)
         return problem_response(problem, retry_after=retry_after)
 
-    lane = exchanges(settings, decider=decider, learner=learner, bundles=bundles, metrics=metrics, reporter=reporter)
+    lane = exchanges(
+        settings, decider=decider, learner=learner, bundles=bundles, metrics=metrics, reporter=reporter, gate=gate
+    )
     app = Application(
         lane=lane,
         parts=parts,
@@ -146,6 +155,16 @@ def create_app(
                 scrape=metrics.scrape_alone if gather is None else gather.all,
                 metrics=metrics,
                 draining=lambda: parts.draining,
+                reporter=reporter,
+                gate=gate,
+            ),
+            *administration_handlers(
+                settings,
+                bundles=bundles,
+                examine=examine or _unexamined,
+                gate=gate,
+                reporter=reporter,
+                counted=counted_by(metrics),
             ),
         ],
         exception_handlers={HTTPException: from_router, Exception: unexpected},
@@ -156,6 +175,21 @@ def create_app(
     )
     app.reloads.append(poll.again)
     return app
+
+
+async def _follow(gate: Gate) -> None:
+    """Take up changes of the files of keys; in a thread, for they may lie on a network that hangs."""
+    while True:
+        await asyncio.sleep(FOLLOW_SECONDS)
+        try:
+            await asyncio.to_thread(gate.look)
+        except Exception as error:
+            log.error("looking at the files of keys failed", exc_info=error)  # noqa: TRY400
+
+
+def _unexamined(version: str) -> None:
+    """Refuse to activate where nothing can load a bundle."""
+    raise BundleRefused(version, "nothing here can load it")
 
 
 class _Parts:
@@ -251,6 +285,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
     from service.journal import Keeping, open_journal
     from service.learn import Learn
     from service.models.active import ActiveBundles
+    from service.models.bundle import load
     from service.policy.errors import RuleError
     from service.policy.rules import Rules
     from service.store import open_store
@@ -260,6 +295,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
     except RuleError as error:
         variable = "POINTSMAN_RULES"
         raise SettingsError(variable, expected="a rule file", came=f"one that is refused: {error}") from error
+    gate = open_gate(settings)
     metrics = Metrics()
     store = open_store(
         settings.store,
@@ -291,4 +327,6 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         store=store,
         metrics=metrics,
         gather=gather,
+        gate=gate,
+        examine=lambda version: load(settings.bundles / version, rules),
     )

@@ -184,11 +184,11 @@ def _algorithm(member: Mapping[str, Any]) -> str | None:
 
 
 def _material(path: Path, member: Mapping[str, Any], algorithm: str) -> Any:
-    kind = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "HS256": HMACAlgorithm}[algorithm]
+    kind: Any = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "HS256": HMACAlgorithm}[algorithm]
     if _PRIVATE in member:
         raise CredentialsRefused(str(path), "it holds a private key, which belongs to the issuer alone")
     try:
-        key: Any = kind.from_jwk(dict(member))
+        key = kind.from_jwk(dict(member))
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         raise CredentialsRefused(str(path), f"a key for {algorithm} in it cannot be read") from None
     if algorithm == "HS256" and len(key) < _LEAST_SECRET_BYTES:

@@ -16,10 +16,12 @@ from contracts.decision import Decision, RetryDecision
 from contracts.outcome import Outcome, OutcomeBatch, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest, RoutingRequest
 from service import stages
-from service.errors import NotReady, RequestRefused
+from service.access.caller import Scope as Needed
+from service.access.gate import Gate
+from service.errors import AccessRefused, NotReady, RequestRefused
 from service.http import answers, checks
 from service.http.messages import Message
-from service.http.problems import problem_of
+from service.http.problems import challenge, problem_of
 from service.http.reporter import Reporter
 from service.http.wire import JSON, MSGPACK, ClientGone, Headers, answer_form, form_of, read_body
 from service.metrics import Metrics
@@ -57,6 +59,8 @@ class Exchange(Generic[T]):
         How to read the question.
     answer
         Answers it, given the moment (of `time.monotonic`) by which to do so.
+    needs, gate
+        The scope it takes to ask, and who finds out; without a gate everybody may.
     limit
         Largest body in bytes.
     settings
@@ -69,6 +73,8 @@ class Exchange(Generic[T]):
         message: Message[T],
         answer: Answer[T],
         *,
+        needs: Needed,
+        gate: Gate | None,
         limit: int,
         settings: Settings,
         bundles: Bundles,
@@ -79,6 +85,8 @@ class Exchange(Generic[T]):
         self._name = name
         self._read = message.read
         self._answer = answer
+        self._needs = needs
+        self._gate = gate
         self._limit = limit
         self._budget = settings.budget_ms / 1000
         self._sample = self._untimed = settings.stage_sample
@@ -87,6 +95,7 @@ class Exchange(Generic[T]):
         self._asks = TIMING_HEADER if settings.server_timing == "asked" else b""
         self._bundles = bundles
         self._report = reporter.report
+        self._turned_away = reporter.turned_away
         self._observe = metrics.endpoint(self.path).observe
         self._observe_stages = metrics.stages_spent
 
@@ -102,21 +111,25 @@ class Exchange(Generic[T]):
             return
         except Exception as error:  # noqa: BLE001
             reply = self.refused(error, started)
+            if isinstance(error, AccessRefused) and _unread(headers) > self._limit:
+                reply = reply._replace(head=reply.head.plus(*_CLOSE))
         else:
             reply = await self.answer(headers, body, started)
         await answers.send_reply(send, reply)
 
-    def admit(self, method: str, _headers: Headers) -> int:
+    def admit(self, method: str, headers: Headers) -> int:
         """Return how many bytes the body of a request with this head may have.
 
         Raises
         ------
-        RequestRefused
+        RequestRefused, AccessRefused
             When the request is not to be read any further; `refused` makes an answer of it.
         """
         if method != "POST":
             detail = "expected POST"
             raise RequestRefused(code="method_not_allowed", path="$", detail=detail)
+        if self._gate is not None:
+            self._gate.admit(self._needs, headers, time.monotonic())
         return self._limit
 
     async def answer(self, headers: Headers, body: bytes, started: float) -> answers.Reply:
@@ -171,6 +184,9 @@ class Exchange(Generic[T]):
         extra: tuple[tuple[bytes, bytes], ...] = ()
         if problem.status >= 500:
             self._report(self.path, error, problem.status)
+        elif isinstance(error, AccessRefused):
+            self._turned_away(self.path, error)
+            extra = challenge(error)
         elif problem.code == "body_too_large":
             extra = _CLOSE
         elif problem.code == "method_not_allowed":
@@ -188,12 +204,25 @@ def _budget(raw: bytes, most: float) -> float:
     return min(milliseconds / 1000, most)
 
 
+def _unread(headers: Headers) -> float:
+    """Return how many bytes of a body are still to come, at most."""
+    declared = headers.get(b"content-length", b"")
+    return int(declared) if declared.isdigit() and len(declared) <= 12 else float("inf")
+
+
 def _not_ready(bundles: Bundles) -> NotReady:
     return NotReady("bundle", bundles.failing or "none is loaded yet")
 
 
 def exchanges(
-    settings: Settings, *, decider: Decider, learner: Learner, bundles: Bundles, metrics: Metrics, reporter: Reporter
+    settings: Settings,
+    *,
+    decider: Decider,
+    learner: Learner,
+    bundles: Bundles,
+    metrics: Metrics,
+    reporter: Reporter,
+    gate: Gate | None = None,
 ) -> list[Exchange[Any]]:
     """Return the four questions, ready to be asked."""
 
@@ -219,11 +248,20 @@ def exchanges(
             metrics.outcome(outcome.kind, outcome.status, result)
         return receipt
 
-    def exchange(name: str, kind: Any, check: Callable[[Any], None], answer: Answer[Any], factor: int = 1) -> Any:
+    def exchange(
+        name: str,
+        kind: Any,
+        check: Callable[[Any], None],
+        answer: Answer[Any],
+        needs: Needed = "decide",
+        factor: int = 1,
+    ) -> Any:
         return Exchange(
             name,
             Message(kind, check, settings.pan_exempt),
             answer,
+            needs=needs,
+            gate=gate,
             limit=settings.body_limit * factor,
             settings=settings,
             bundles=bundles,
@@ -235,7 +273,7 @@ def exchanges(
         exchange("auth", AuthRequest, checks.check_payment, auth),
         exchange("routing", RoutingRequest, checks.check_payment, routing),
         exchange("retry", RetryRequest, checks.check_retry, retry),
-        exchange("outcomes", Outcome | OutcomeBatch, checks.check_outcomes, outcomes, OUTCOMES_LIMIT_FACTOR),
+        exchange("outcomes", Outcome | OutcomeBatch, checks.check_outcomes, outcomes, "report", OUTCOMES_LIMIT_FACTOR),
     ]
 
 

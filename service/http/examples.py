@@ -75,6 +75,16 @@ _DECISION: Final[dict[str, Any]] = {
     "credential": None,
 }
 
+_ACTIVATION: Final[dict[str, Any]] = {
+    "version": "2026-11-20.1",
+    "at": "2026-11-24T06:14:00Z",
+    "act": "activate",
+    "before": "2026-11-13.2",
+    "by": "key release (q7b2k0x9m4ta)",
+    "source": "10.0.4.17",
+    "forwarded_for": None,
+}
+
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "AuthRequest": _PAYMENT,
     "RoutingRequest": _PAYMENT,
@@ -126,6 +136,10 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "authentication": "none",
         "credential": None,
     },
+    "ActivateRequest": {"version": "2026-11-20.1"},
+    "RollbackRequest": {},
+    "ActivationReceipt": {"active": "2026-11-20.1", "activation": _ACTIVATION},
+    "ActivationHistory": {"active": "2026-11-20.1", "activations": [_ACTIVATION]},
     "Problem": {
         "type": "urn:pointsman:problem:missing_field",
         "title": "A required field is missing",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from contracts.activation import ActivateRequest, ActivationHistory, ActivationReceipt, RollbackRequest
 from contracts.audit import AuditTrail
 from contracts.bundle import Manifest
 from contracts.decision import Decision, RetryDecision
@@ -23,32 +24,55 @@ from service.http.problems import HTTP_CODES, MAPPINGS, REFUSALS
 
 _TYPES: Final[tuple[Any, ...]] = (
     AuthRequest, RoutingRequest, RetryRequest, Outcome, OutcomeBatch, Decision, RetryDecision, OutcomeReceipt, Problem,
-    Manifest, AuditTrail, Liveness, Readiness,
+    Manifest, AuditTrail, Liveness, Readiness, ActivateRequest, RollbackRequest, ActivationReceipt, ActivationHistory,
 )  # fmt: skip
 _RAW: Final = msgspec.json.schema_components(_TYPES, ref_template="#/components/schemas/{name}")
 _SCHEMAS: Final[list[dict[str, Any]]] = tidy(list(_RAW[0]))
 _COMPONENTS: Final[dict[str, Any]] = tidy(_RAW[1])
 _SCHEMA_OF: Final = dict(zip((str(kind) for kind in _TYPES), _SCHEMAS, strict=True))
+_SECURITY: Final[dict[str, Any]] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key (`pm_...`) or a JSON Web Token. Scopes: decide, report, read, admin.",
+    },
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "A key (`pm_...`)."},
+}
 _WHY: Final = {
     400: "The body or a header cannot be read.",
+    401: "No key or token came, or none that is known.",
+    403: "The key or token does not have the scope that this needs.",
     404: "There is no such thing.",
-    409: "The same attempt was asked about before, with another body; its answer stands.",
+    409: "It cannot be, as things are: an attempt that was asked about before with another body, or a bundle that is refused.",
     413: "The body is too large.",
     415: "The media type is not supported.",
     422: "The body breaks the contract; `code` and `path` say how and where.",
+    429: "More than the limit of this key or token, or more than the service takes; Retry-After says when to try again.",
     500: "A bug.",
     503: "Not ready, or something needed is unavailable; Retry-After says when to try again.",
 }
+_TURNED_AWAY: Final = (401, 403, 429)
 
 
-def document(body_limit: int) -> dict[str, Any]:
+def document(body_limit: int, *, guarded: bool = False, metrics_open: bool = False) -> dict[str, Any]:
     """Return the document as plain values.
 
     Parameters
     ----------
     body_limit
         Largest body of a decision request, in bytes.
+    guarded
+        Whether this service asks for a key or token; each operation then names the scope it needs.
+    metrics_open
+        Whether the metrics are for everybody all the same.
     """
+    paths = _paths()
+    for path, item in paths.items():
+        for method in ("get", "post"):
+            if method in item:
+                needs = item[method].pop("x-needs", None)
+                if guarded and needs is not None and not (metrics_open and path == "/metrics"):
+                    item[method]["security"] = [{name: [needs]} for name in _SECURITY]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -62,9 +86,10 @@ def document(body_limit: int) -> dict[str, Any]:
         "tags": [
             {"name": "decisioning", "description": "The four questions of a gateway."},
             {"name": "operations", "description": "Health, metrics, the active bundle, audit."},
+            {"name": "administration", "description": "Which bundle is active, and who made it so."},
         ],
-        "paths": _paths(),
-        "components": {"schemas": _COMPONENTS},
+        "paths": paths,
+        "components": {"schemas": _COMPONENTS, "securitySchemes": _SECURITY},
     }
 
 
@@ -106,10 +131,28 @@ def _paths() -> dict[str, Any]:
             outcomes,
             OutcomeReceipt,
             example="Outcome",
+            needs="report",
         ),
-        "/api/models": _reading("readModels", "The active bundle, without its golden rows.", Manifest, 503),
+        "/api/models": _reading(
+            "readModels", "The active bundle, without its golden rows.", Manifest, 503, needs="read"
+        ),
+        "/api/models/history": _reading(
+            "readActivations",
+            "Who made which bundle the active one, newest first.",
+            ActivationHistory,
+            503,
+            needs="read",
+        ),
+        "/api/models/activate": _act(
+            "activateBundle", "Make a bundle of the shelf the active one.", ActivateRequest, 404, required=True
+        ),
+        "/api/models/rollback": _act(
+            "rollBack", "Make the bundle active that was so before the present one.", RollbackRequest, required=False
+        ),
         "/api/decisions/{decision_id}": {
-            **_reading("readDecision", "A decision as journalled, and its outcomes.", AuditTrail, 404, 503),
+            **_reading(
+                "readDecision", "A decision as journalled, and its outcomes.", AuditTrail, 404, 503, needs="read"
+            ),
             "parameters": [
                 {
                     "name": "decision_id",
@@ -148,9 +191,17 @@ def _problems(*statuses: int) -> dict[str, Any]:
 
 
 def _question(
-    operation_id: str, summary: str, asked: Any, answered: Any, *, example: str | None = None, budget: bool = False
+    operation_id: str,
+    summary: str,
+    asked: Any,
+    answered: Any,
+    *,
+    example: str | None = None,
+    budget: bool = False,
+    needs: str = "decide",
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
+        "x-needs": needs,
         "operationId": operation_id,
         "summary": summary,
         "tags": ["decisioning"],
@@ -163,7 +214,7 @@ def _question(
                 "description": "The answer.",
                 "content": _content(answered, None, "application/json", "application/msgpack"),
             },
-            **_problems(400, *((409,) if budget else ()), 413, 415, 422, 500, 503),
+            **_problems(400, 401, 403, *((409,) if budget else ()), 413, 415, 422, 429, 500, 503),
         },
     }
     if budget:
@@ -180,7 +231,12 @@ def _question(
 
 
 def _reading(
-    operation_id: str, summary: str, answered: Any, *statuses: int, also: dict[int, Any] | None = None
+    operation_id: str,
+    summary: str,
+    answered: Any,
+    *statuses: int,
+    also: dict[int, Any] | None = None,
+    needs: str | None = None,
 ) -> dict[str, Any]:
     others = {
         str(status): {"description": _WHY[status], "content": _content(kind, None, "application/json")}
@@ -188,13 +244,36 @@ def _reading(
     }
     return {
         "get": {
+            "x-needs": needs,
             "operationId": operation_id,
             "summary": summary,
             "tags": ["operations"],
             "responses": {
                 "200": {"description": "The answer.", "content": _content(answered, None, "application/json")},
                 **others,
-                **_problems(*statuses, 500),
+                **_problems(*(() if needs is None else _TURNED_AWAY), *statuses, 500),
+            },
+        }
+    }
+
+
+def _act(operation_id: str, summary: str, asked: Any, *statuses: int, required: bool) -> dict[str, Any]:
+    return {
+        "post": {
+            "x-needs": "admin",
+            "operationId": operation_id,
+            "summary": summary,
+            "tags": ["administration"],
+            "requestBody": {
+                "required": required,
+                "content": _content(asked, None, "application/json", "application/msgpack"),
+            },
+            "responses": {
+                "200": {
+                    "description": "What is active now.",
+                    "content": _content(ActivationReceipt, None, "application/json"),
+                },
+                **_problems(400, *_TURNED_AWAY, *statuses, 409, 413, 415, 422, 500, 503),
             },
         }
     }
@@ -204,9 +283,13 @@ def _text(operation_id: str, summary: str) -> dict[str, Any]:
     content = {"text/plain": {"schema": {"type": "string"}}}
     return {
         "get": {
+            "x-needs": "read",
             "operationId": operation_id,
             "summary": summary,
             "tags": ["operations"],
-            "responses": {"200": {"description": "The answer.", "content": content}, **_problems(500)},
+            "responses": {
+                "200": {"description": "The answer.", "content": content},
+                **_problems(*_TURNED_AWAY, 500),
+            },
         }
     }

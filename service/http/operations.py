@@ -5,7 +5,7 @@ Ordinary Litestar handlers. This module must not know how any part does its work
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -16,10 +16,13 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.audit import AuditTrail
 from contracts.health import Liveness, Part, Readiness
+from service.access.gate import Gate
 from service.errors import DecisionNotFound, JournalUnavailable, NotReady
 from service.http.answers import problem_response, response
+from service.http.guard import guarded, template
 from service.http.openapi import document
 from service.http.problems import problem_of
+from service.http.reporter import Reporter
 from service.metrics import CONTENT_TYPE, Metrics
 from service.ports import Bundles, Journal, Store
 from service.settings import Settings
@@ -37,10 +40,19 @@ def operation_handlers(
     metrics: Metrics,
     scrape: Callable[[], Awaitable[bytes]],
     draining: Callable[[], bool],
+    reporter: Reporter,
+    gate: Gate | None = None,
 ) -> list[HTTPRouteHandler]:
-    """Return the handlers of everything that is not a decision."""
-    schema = msgspec.json.encode(document(settings.body_limit))
-    counted = _counted(metrics)
+    """Return the handlers of everything that is neither a decision nor an act of an administrator.
+
+    Health and the schema are for everybody: a probe has no key, and the schema is no secret.
+    """
+    schema = msgspec.json.encode(
+        document(settings.body_limit, guarded=gate is not None, metrics_open=settings.metrics_open)
+    )
+    counted = counted_by(metrics)
+    reading = [counted, *guarded(gate, "read", reporter)]
+    scraping = [counted] if settings.metrics_open else reading
 
     @get("/health/live", sync_to_thread=False, middleware=[counted])
     def live() -> Response[bytes]:
@@ -51,14 +63,16 @@ def operation_handlers(
         parts = {"bundle": _bundle_part(bundles), "store": await _store_part(store), "journal": _journal_part(journal)}
         if draining():
             parts["server"] = Part(state="not_ready", reason="it is about to stop")
+        if gate is not None:
+            parts["keys"] = Part(state="ready") if gate.failing is None else Part(state="degraded", reason=gate.failing)
         well = all(part.state != "not_ready" for part in parts.values())
         return response(Readiness(ready=well, parts=parts), status=200 if well else 503)
 
-    @get("/metrics", middleware=[counted])
+    @get("/metrics", middleware=scraping)
     async def figures() -> Response[bytes]:
         return response(await scrape(), media_type=CONTENT_TYPE)
 
-    @get("/api/models", sync_to_thread=False, middleware=[counted])
+    @get("/api/models", sync_to_thread=False, middleware=reading)
     def models() -> Response[bytes]:
         manifest = bundles.active
         if manifest is None:
@@ -69,7 +83,7 @@ def operation_handlers(
         }
         return response(msgspec.structs.replace(manifest, models=bare))
 
-    @get("/api/decisions/{decision_id:str}", middleware=[counted])
+    @get("/api/decisions/{decision_id:str}", middleware=reading)
     async def audit(decision_id: FromPath[str]) -> Response[bytes]:
         try:
             decision = await journal.find(decision_id) if len(decision_id) <= _LONGEST_ID else None
@@ -112,7 +126,7 @@ async def _store_part(store: Store) -> Part:
     return Part(state="ready") if wrong is None else Part(state="degraded", reason=wrong)
 
 
-def _counted(metrics: Metrics) -> Any:
+def counted_by(metrics: Metrics) -> Any:
     """Return a middleware that counts requests by the template of their path."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
@@ -129,13 +143,8 @@ def _counted(metrics: Metrics) -> Any:
             try:
                 await app(scope, receive, watch)
             finally:
-                template = _template(scope)
-                metrics.endpoint(template).observe(status, time.monotonic() - started)
+                metrics.endpoint(template(scope)).observe(status, time.monotonic() - started)
 
         return counted
 
     return wrap
-
-
-def _template(scope: Mapping[str, Any]) -> str:
-    return str(scope.get("path_template", "unmatched")).replace(":str", "")

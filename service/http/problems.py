@@ -10,7 +10,7 @@ import msgspec
 
 from contracts.problem import Problem
 from service import errors
-from service.errors import RefusalCode, RequestRefused, ServiceError
+from service.errors import Forbidden, RateLimited, RefusalCode, RequestRefused, ServiceError, Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -31,16 +31,19 @@ REFUSALS: Final[dict[RefusalCode, tuple[int, str]]] = {
     "already_asked": (409, "The attempt was asked about before, with another body"),
     "bad_header": (400, "A header is not what it should be"),
     "body_too_large": (413, "The body is too large"),
+    "bundle_refused": (409, "The bundle is not one to activate"),
     "duplicate_processor": (_UNPROCESSABLE, "A processor is named twice"),
     "head_too_large": (431, "The head is too large"),
     "malformed_body": (400, "The body cannot be read"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "missing_field": (_UNPROCESSABLE, "A required field is missing"),
+    "no_earlier_bundle": (409, "There is nothing to go back to"),
     "not_allowed": (_UNPROCESSABLE, "A value is not one of those allowed"),
     "out_of_range": (_UNPROCESSABLE, "A value is out of its range"),
     "pan_detected": (_UNPROCESSABLE, "A card number was sent"),
     "request_timeout": (408, "The request came too slowly"),
     "status_required": (_UNPROCESSABLE, "An authorisation needs a status"),
+    "unknown_bundle": (404, "No such bundle"),
     "unknown_currency": (_UNPROCESSABLE, "The currency is unknown"),
     "unknown_field": (_UNPROCESSABLE, "A field is not part of the contract"),
     "unsupported_media_type": (415, "The media type is not supported"),
@@ -61,6 +64,11 @@ MAPPINGS: Final[dict[type[ServiceError], Mapping]] = {
     errors.JournalUnavailable: Mapping(503, "journal_unavailable", "The journal is unavailable", "try again", 1),
     errors.Overloaded: Mapping(429, "overloaded", "Too much at once", None, 1),
     errors.DecisionNotFound: Mapping(404, "decision_not_found", "No such decision"),
+    errors.CredentialsRefused: Mapping(500, "internal", "An error inside", "the service failed; it is logged"),
+    errors.AccessRefused: Mapping(403, "forbidden", "Not for this key or token"),
+    errors.Unauthenticated: Mapping(401, "unauthenticated", "Who asks is not known"),
+    errors.Forbidden: Mapping(403, "forbidden", "Not for this key or token"),
+    errors.RateLimited: Mapping(429, "rate_limited", "Too many requests"),
 }
 """Every other error of the service; `RequestRefused` is mapped by its code in `REFUSALS`."""
 
@@ -87,7 +95,19 @@ def problem_of(error: Exception) -> tuple[Problem, int | None]:
         return _problem(status, error.code, title, error.detail, error.path), None
     mapping = next((MAPPINGS[kind] for kind in type(error).__mro__ if kind in MAPPINGS), INTERNAL)
     detail = str(error) if mapping.detail is None else mapping.detail
-    return _problem(mapping.status, mapping.code, mapping.title, detail), mapping.retry_after
+    retry_after = error.retry_after if isinstance(error, RateLimited) else mapping.retry_after
+    return _problem(mapping.status, mapping.code, mapping.title, detail), retry_after
+
+
+def challenge(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the header by which a refused caller learns how to ask (RFC 9110, 11.6.1, and RFC 6750, 3)."""
+    if isinstance(error, Unauthenticated):
+        why = b', error="invalid_token"' if error.presented else b""
+    elif isinstance(error, Forbidden):
+        why = b', error="insufficient_scope", scope="%b"' % error.scope.encode()
+    else:
+        return ()
+    return ((b"www-authenticate", b'Bearer realm="pointsman"' + why),)
 
 
 def problem_of_router(status: int) -> Problem:

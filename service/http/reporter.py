@@ -1,4 +1,4 @@
-"""What the log and the metrics hear of answers of 5xx.
+"""What the log and the metrics hear of answers of 5xx, and the log of callers that were turned away.
 
 This module must not know requests: a route's template and the kind of the error are all it is told.
 """
@@ -6,7 +6,7 @@ This module must not know requests: a route's template and the kind of the error
 import logging
 from typing import Final
 
-from service.errors import NotReady
+from service.errors import AccessRefused, NotReady, RateLimited
 from service.logs import Seldom
 from service.metrics import Metrics
 
@@ -38,3 +38,11 @@ class Reporter:
             log.error("unexpected error", exc_info=error, extra=fields)
         else:
             log.warning("refused for an outage: %s", error, extra=fields)
+
+    def turned_away(self, route: str, error: AccessRefused) -> None:
+        """Log a caller that is not known or asked for what it may not have; a limit that works is not worth a line."""
+        if isinstance(error, RateLimited):
+            return
+        kept_back = self._seldom.kept_back((route, type(error).__name__))
+        if kept_back is not None:
+            log.warning("turned away: %s", error, extra={"fields": {"route": route, "kept_back": kept_back}})
