@@ -98,6 +98,15 @@ def holds_number(text: str) -> bool:
     return next(_found(text), None) is not None
 
 
+def run_holds_number(run: str) -> bool:
+    """Return whether a card number stands in one run: ASCII digits, with up to three blanks or dashes between them.
+
+    >>> run_holds_number("4111 1111-1111 1111"), run_holds_number("41111111111111110000")
+    (True, False)
+    """
+    return next(_in_run(run), None) is not None
+
+
 def spans(text: str) -> list[tuple[int, int]]:
     """Return where card numbers stand in `text`: from and to, in order, those that overlap as one.
 

@@ -10,7 +10,7 @@ import msgspec
 
 from service.errors import RequestRefused
 from service.http.contract import Contract
-from service.http.pan import find_path
+from service.http.pan import find_path, suspicious_value
 from service.http.plain import malformed
 from service.http.wire import JSON, MSGPACK, Form
 
@@ -54,6 +54,8 @@ class Message(Generic[T]):
             raise self._refusal(form, body) from None
         except (ValueError, RecursionError) as error:
             raise malformed(error, form.title) from None
+        if form.veils and suspicious_value(value):
+            self._guard(form, body)
         if form.line_feed in body:
             self._refuse_line_feeds(form, body)
         self._check(value)
@@ -66,6 +68,8 @@ class Message(Generic[T]):
             raise RequestRefused(code="pan_detected", path=path, detail=detail)
 
     def _refusal(self, form: Form, body: bytes) -> RequestRefused:
+        if form.veils:
+            self._guard(form, body)
         refusal = self._contract.refusal(form.read(body))
         if refusal is not None:
             return refusal

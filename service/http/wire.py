@@ -22,7 +22,8 @@ class ClientGone(Exception):
 class Form(msgspec.Struct, frozen=True, kw_only=True):
     """One form of a body: how to decode, encode, read as a plain tree and clear it of card numbers.
 
-    `line_feed` is what the body holds whenever a string in it holds a line feed.
+    `line_feed` is what the body holds whenever a string in it holds a line feed. A form that `veils` does not show every card
+    number in its bytes, so that what was decoded is looked at too.
     """
 
     title: str
@@ -32,6 +33,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[[bytes], Any]
     suspicious: Callable[[bytes], bool]
     line_feed: bytes
+    veils: bool
 
 
 JSON: Final = Form(
@@ -42,6 +44,7 @@ JSON: Final = Form(
     read=plain.read_json,
     suspicious=pan.suspicious_json,
     line_feed=b"\\",
+    veils=False,
 )
 MSGPACK: Final = Form(
     title="MessagePack",
@@ -51,6 +54,7 @@ MSGPACK: Final = Form(
     read=plain.read_msgpack,
     suspicious=pan.suspicious_msgpack,
     line_feed=b"\n",
+    veils=True,
 )
 _FORMS: Final[dict[bytes, Form]] = {
     b"application/json": JSON,

@@ -1,5 +1,7 @@
 """No card number comes in, whatever it is dressed as; and what is none comes in."""
 
+import json
+import unicodedata
 from typing import Any
 
 import msgspec
@@ -150,3 +152,44 @@ def test_the_quick_look_never_clears_what_the_careful_one_refuses(text: str) -> 
     if holds_number(text):
         assert pan.suspicious_json(msgspec.json.encode({"a": text}))
         assert pan.suspicious_msgpack(msgspec.msgpack.encode({"a": text}))
+        assert pan.suspicious_value({"a": text})
+
+
+SCRIPTS = '0123456789 -"x\\é中ж٤４\u00a0\u2011\u200b\u3000²'
+
+
+@given(text=st.lists(st.sampled_from(["4111", "1111", "4111111111111111", "378282246310005", *SCRIPTS]), max_size=12))
+@hypothesis_settings(max_examples=1000, deadline=None, database=None)
+def test_the_quick_look_never_clears_what_other_scripts_and_escapes_hide(text: list[str]) -> None:
+    value = {"a": "".join(text)}
+    if holds_number(value["a"]):
+        for body in (msgspec.json.encode(value), json.dumps(value).encode(), escaped_everywhere(value["a"])):
+            assert pan.suspicious_json(body)
+        assert pan.suspicious_value(value)
+
+
+def escaped_everywhere(text: str) -> bytes:
+    return b'{"a":"' + b"".join(b"\\u%04X" % ord(char) for char in text) + b'"}'
+
+
+def test_a_letter_that_needs_no_closer_look_is_no_digit_and_joins_none() -> None:
+    letters = [char for char in map(chr, range(0x80, 0x110000)) if pan._ODD.search(char) is None]
+    assert len(letters) > 38_000
+    for letter in letters:
+        assert unicodedata.digit(letter, None) is None
+        assert unicodedata.category(letter) not in {"Zs", "Pd", "Cf"}
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    ["café", "Пётр", "東京", "서울", "1732428840123", "1234567890123456789", "12345678-1234-4234-8234-123456789012"],
+)
+def test_what_a_shop_may_well_send_is_cleared_without_a_walk_over_the_body(payment: Any, harmless: str) -> None:
+    payment["payment_id"] = harmless
+    assert not pan.suspicious_json(msgspec.json.encode(payment))
+    assert not pan.suspicious_json(json.dumps(payment).encode())
+    assert not pan.suspicious_value(payment)
+
+
+def test_a_card_number_in_binary_is_refused(edge: Any, payment: Any) -> None:
+    assert edge.post_packed("auth", {**payment, "note": b"4111111111111111"}).refusal == (422, "pan_detected", "$.note")
