@@ -6,6 +6,7 @@ so that tests can hand in others. Nothing is imported or read on a request that 
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 
 from service.access import open_gate
+from service.access.certificate import Certificate, open_certificate
 from service.access.gate import FOLLOW_SECONDS, Gate
 from service.errors import BundleRefused, ServiceError, SettingsError
 from service.gather import Gather
@@ -41,10 +43,19 @@ class Application(Litestar):
     slash or below a mount is served all the same.
     """
 
-    __slots__ = ("_by_path", "_parts", "lane", "metrics", "reloads")
+    __slots__ = ("_by_path", "_parts", "certificate", "lane", "metrics", "reloads")
 
-    def __init__(self, *, lane: Iterable[Exchange[Any]], parts: "_Parts", metrics: Metrics, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        lane: Iterable[Exchange[Any]],
+        parts: "_Parts",
+        metrics: Metrics,
+        certificate: Certificate | None,
+        **options: Any,
+    ) -> None:
         self.metrics = metrics
+        self.certificate = certificate
         self.reloads: list[Callable[[], None]] = []
         self.lane = tuple(lane)
         self._by_path = {exchange.path: exchange for exchange in self.lane}
@@ -92,6 +103,7 @@ def create_app(
     gather: Gather | None = None,
     gate: Gate | None = None,
     examine: Examine | None = None,
+    certificate: Certificate | None = None,
 ) -> Application:
     """Return the application made of these parts; without a `gate` everybody may ask everything but an administrator's acts.
 
@@ -100,6 +112,7 @@ def create_app(
     """
     metrics.bundle = lambda: bundles.active
     reporter = Reporter(metrics)
+    credentials = [part for part in (gate, certificate) if part is not None]
     parts = _Parts(decider, journal, store)
     poll = _BundlePoll(bundles, settings.bundle_poll_seconds)
 
@@ -109,8 +122,8 @@ def create_app(
         try:
             await poll.look()
             tasks = [asyncio.create_task(poll.run())]
-            if gate is not None:
-                tasks.append(asyncio.create_task(_follow(gate)))
+            if credentials:
+                tasks.append(asyncio.create_task(_follow(credentials)))
             try:
                 if gather is not None:
                     await gather.open()
@@ -145,6 +158,7 @@ def create_app(
         lane=lane,
         parts=parts,
         metrics=metrics,
+        certificate=certificate,
         route_handlers=[
             *map(handler, lane),
             *operation_handlers(
@@ -174,15 +188,17 @@ def create_app(
         debug=False,
     )
     app.reloads.append(poll.again)
+    app.reloads.extend(functools.partial(part.look, anyway=True) for part in credentials)
     return app
 
 
-async def _follow(gate: Gate) -> None:
-    """Take up changes of the files of keys; in a thread, for they may lie on a network that hangs."""
+async def _follow(credentials: Iterable[Gate | Certificate]) -> None:
+    """Take up what changes of the files of keys; in a thread, for they may lie on a network that hangs."""
     while True:
         await asyncio.sleep(FOLLOW_SECONDS)
         try:
-            await asyncio.to_thread(gate.look)
+            for part in credentials:
+                await asyncio.to_thread(part.look)
         except Exception as error:
             log.error("looking at the files of keys failed", exc_info=error)  # noqa: TRY400
 
@@ -296,6 +312,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         variable = "POINTSMAN_RULES"
         raise SettingsError(variable, expected="a rule file", came=f"one that is refused: {error}") from error
     gate = open_gate(settings)
+    certificate = open_certificate(settings)
     metrics = Metrics()
     store = open_store(
         settings.store,
@@ -328,5 +345,6 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         metrics=metrics,
         gather=gather,
         gate=gate,
+        certificate=certificate,
         examine=lambda version: load(settings.bundles / version, rules),
     )

@@ -94,6 +94,7 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=settings.drain_seconds,  # type: ignore[arg-type]
+                **({} if app.certificate is None else app.certificate.server_options()),
             )
         )
         metrics = app.metrics

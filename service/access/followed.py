@@ -14,12 +14,12 @@ log: Final = logging.getLogger(__name__)
 
 
 class Followed:
-    """Base of what is made from one file of credentials.
+    """Base of what is made from a file of credentials.
 
     Parameters
     ----------
-    path
-        The file. A link is followed: that is how a mounted secret is replaced.
+    path, others
+        The file, and others that belong to it. A link is followed: that is how a mounted secret is replaced.
 
     Raises
     ------
@@ -27,8 +27,9 @@ class Followed:
         When it cannot be used now, for there is no last good content yet.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *others: Path) -> None:
         self.path = path
+        self._others = others
         self.failing: str | None = None
         self._marks = self._seen()
         self.take()
@@ -60,7 +61,9 @@ class Followed:
 
     def _seen(self) -> tuple[int, ...]:
         """Return what changes when the file does: its place on disk, size, and times of writing and of change."""
-        with contextlib.suppress(OSError):
-            stat = self.path.stat()
-            return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-        return ()
+        marks: list[int] = []
+        for path in (self.path, *self._others):
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                marks += (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        return tuple(marks)
