@@ -41,7 +41,8 @@ class Limit:
         self.rate = rate
         self.burst = burst
         self._each = 1.0 / rate
-        self._slack = (burst - 1) * self._each
+        # A thousandth of a request more than the burst: sums of floats must not cost a caller one that is its due.
+        self._slack = (burst - 0.999) * self._each
         self._full = -math.inf
 
     def take(self, now: float) -> None:

@@ -161,6 +161,8 @@ def read(path: Path) -> dict[str | None, _Key]:
         raise CredentialsRefused(str(path), 'it is no JWK set: expected {"keys": [...]}')
     keys: dict[str | None, _Key] = {}
     for member in members:
+        if _PRIVATE in member:
+            raise CredentialsRefused(str(path), "it holds a private key, which belongs to the issuer alone")
         algorithm = _algorithm(member)
         if algorithm is None:
             continue
@@ -185,8 +187,6 @@ def _algorithm(member: Mapping[str, Any]) -> str | None:
 
 def _material(path: Path, member: Mapping[str, Any], algorithm: str) -> Any:
     kind: Any = {"RS256": RSAAlgorithm, "ES256": ECAlgorithm, "HS256": HMACAlgorithm}[algorithm]
-    if _PRIVATE in member:
-        raise CredentialsRefused(str(path), "it holds a private key, which belongs to the issuer alone")
     try:
         key = kind.from_jwk(dict(member))
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):

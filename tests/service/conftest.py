@@ -13,7 +13,9 @@ from contracts.decision import Decision, RankedProcessor, RetryDecision
 from contracts.event import AuthDecided, DecisionMade, JournalEvent, OutcomeSettled
 from contracts.outcome import Outcome, OutcomeReceipt
 from contracts.payment import AuthRequest, Payment, RetryRequest, RoutingRequest
+from service.access import open_gate
 from service.app import create_app
+from service.errors import BundleRefused
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -249,6 +251,8 @@ class Edge:
         self.bundles = FakeBundles()
         self.store = FakeStore()
         self.metrics = Metrics()
+        self.examined: list[str] = []
+        self.unfit: dict[str, str] = {}
         self.app = create_app(
             settings,
             decider=self.decider,
@@ -257,7 +261,15 @@ class Edge:
             bundles=self.bundles,
             store=self.store,
             metrics=self.metrics,
+            gate=open_gate(settings),
+            examine=self.examine,
         )
+
+    def examine(self, version: str) -> None:
+        """Look at a bundle as the service would, before it is activated."""
+        self.examined.append(version)
+        if version in self.unfit:
+            raise BundleRefused(f"shelf/{version}", self.unfit[version])
 
     def ask(
         self,
