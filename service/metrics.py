@@ -202,7 +202,7 @@ class _Families(Collector):
 
     def _server(self) -> Iterator[Metric]:
         metrics = self._metrics
-        yield GaugeMetricFamily("pointsman_in_flight", "Requests under way.", value=metrics.in_flight())
+        yield GaugeMetricFamily("pointsman_requests_in_flight", "Requests under way.", value=metrics.in_flight())
         yield GaugeMetricFamily("pointsman_connections", "Connections open.", value=metrics.connections())
         let_go = CounterMetricFamily(
             "pointsman_clients_let_go", "Connections ended because the client did not go on, by where.", labels=["at"]

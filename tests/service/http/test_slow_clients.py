@@ -174,7 +174,7 @@ def test_more_requests_than_may_be_under_way_are_told_to_try_again(monkeypatch: 
             assert int(refused.headers["retry-after"]) > 0
         # Whoever asks how it is gets an answer all the same.
         assert clients[2].ask(LIVE).status == 200
-        assert b"pointsman_in_flight 3.0" in clients[2].ask(LIVE.replace(b"/health/live", b"/metrics")).body
+        assert b"pointsman_requests_in_flight 3.0" in clients[2].ask(LIVE.replace(b"/health/live", b"/metrics")).body
         held.released.set()
         assert [decided(client.answer()) for client in clients[:2]] == ["held_0", "held_1"]
         assert decided(clients[2].ask(post(AUTH, body("later")))) == "later"
