@@ -27,7 +27,7 @@ from service.http.operations import counted_by, operation_handlers
 from service.http.problems import problem_of, problem_of_router
 from service.http.reporter import Reporter
 from service.metrics import Metrics
-from service.ports import Bundles, Decider, Journal, Learner, Store
+from service.ports import Bundles, Decider, Journal, Learner, Store, Work
 from service.settings import Settings
 
 log: Final = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ def create_app(
     gate: Gate | None = None,
     examine: Examine | None = None,
     certificate: Certificate | None = None,
+    work: Work | None = None,
 ) -> Application:
     """Return the application made of these parts; without a `gate` everybody may ask everything but an administrator's acts.
 
@@ -113,7 +114,7 @@ def create_app(
     metrics.bundle = lambda: bundles.active
     reporter = Reporter(metrics)
     credentials = [part for part in (gate, certificate) if part is not None]
-    parts = _Parts(decider, journal, store)
+    parts = _Parts(decider, journal, store, work)
     poll = _BundlePoll(bundles, settings.bundle_poll_seconds)
 
     @contextlib.asynccontextmanager
@@ -211,8 +212,9 @@ def _unexamined(version: str) -> None:
 class _Parts:
     """What is opened before the first question and closed, in order, after the last answer."""
 
-    def __init__(self, decider: Decider, journal: Journal, store: Store) -> None:
+    def __init__(self, decider: Decider, journal: Journal, store: Store, work: Work | None) -> None:
         self._decider = decider
+        self._work = work
         self._journal = journal
         self._store = store
         self._opened = False
@@ -227,11 +229,15 @@ class _Parts:
             await self.close()
             raise
         self._opened = True
+        if self._work is not None:
+            self._work.start()
         if wrong is not None:
             log.warning("the store is not well at start: %s", wrong)
 
     async def close(self) -> None:
         await self._decider.close()
+        if self._work is not None:
+            await self._work.close()
         try:
             await self._journal.close()
         finally:
@@ -297,14 +303,18 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         When a part cannot work with these settings at all.
     """
     # Here, not above: the parts load onnxruntime and redis, which `create_app` and its tests do without.
+    from service.catchup import CatchUp
     from service.decide import Decide
     from service.journal import Keeping, open_journal
     from service.learn import Learn
+    from service.mark import Mark
     from service.models.active import ActiveBundles
     from service.models.bundle import load
     from service.policy.errors import RuleError
     from service.policy.rules import Rules
-    from service.store import open_store
+    from service.store import FeatureStore, open_store
+    from service.store.lasting import LastingStore
+    from service.store.memory import MemoryStore
 
     try:
         rules = Rules.load(override=settings.rules)
@@ -314,11 +324,17 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
     gate = open_gate(settings)
     certificate = open_certificate(settings)
     metrics = Metrics()
-    store = open_store(
-        settings.store,
-        timeout_ms=settings.store_timeout_ms,
-        event_ttl_seconds=settings.event_ttl_days * _DAY_SECONDS,
-    )
+    event_seconds, answer_seconds = settings.event_ttl_days * _DAY_SECONDS, settings.answer_hours * 3600
+    inner = open_store(settings.store, timeout_ms=settings.store_timeout_ms, event_ttl_seconds=event_seconds)
+    store: FeatureStore = inner
+    if not isinstance(inner, MemoryStore):
+        # What is in this process is never away.
+        store = LastingStore(
+            inner,
+            timeout_ms=settings.store_timeout_ms,
+            most=settings.last_known_entries,
+            seconds=settings.last_known_seconds,
+        )
     journal = open_journal(
         settings.journal,
         sync=settings.journal_sync,
@@ -334,6 +350,20 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
     bundles = ActiveBundles(settings.bundles, rules, metrics.state_unreadable)
     decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors, answer_hours=settings.answer_hours)
     learner = Learn(store, journal, bundles, decider.settle)
+    work = None
+    if isinstance(store, LastingStore) and settings.journal is not None:
+        work = CatchUp(
+            store,
+            journal,
+            Mark(settings.journal),
+            bundles,
+            learner,
+            answer_seconds=answer_seconds,
+            event_ttl_seconds=event_seconds,
+        )
+        lasting, metrics.store_written = store, lambda: work.written
+        metrics.store_refusing = lambda: lasting.refusing
+        metrics.store_behind = lambda: lasting.is_behind
     gather = None if folder is None else Gather(folder, settings.worker, settings.workers, metrics.scrape)
     return create_app(
         settings,
@@ -347,4 +377,5 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         gate=gate,
         certificate=certificate,
         examine=lambda version: load(settings.bundles / version, rules),
+        work=work,
     )

@@ -31,7 +31,8 @@ from service.propose import PaymentProposer, Proposal, RetryProposer
 from service.question import Question, asked
 from service.record import TTL_SECONDS, attempt_event, encode
 from service.repeat import EVENTS, Repeats
-from service.store.base import Decided, FeatureStore, Kept, Reservation, States, Update, by_decision
+from service.store.base import Decided, FeatureStore, Kept, Reservation, StateKeys, States, Update, by_decision
+from service.store.lasting import LastingStore
 
 log: Final = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Decide:
     ) -> None:
         self._bundles = bundles
         self._store = store
+        self._last_known = store.last_known if isinstance(store, LastingStore) else _unknown
         self._log_vectors = log_vectors
         self._answer_seconds = answer_hours * 3600
         self._keeper = Keeper(store, journal)
@@ -94,11 +96,11 @@ class Decide:
     async def _answer(self, kind: Kind, request: Payment, deadline: float) -> Any:
         """Answer a question that is not under way already."""
         question = asked(kind, request, self._bundles.current, deadline)
-        states = await self._read(question)
+        states, blind = await self._read(question)
         if states.answer is not None and (known := await self._repeats.known(question, states.answer)) is not None:
             return known
         proposer = (RetryProposer if kind == "retry" else PaymentProposer)(question, states, self._fault)
-        ledger, blind = states.ledger, states is NOTHING_KNOWN
+        ledger = states.ledger
         for turn in range(MOST_TURNS + 2):
             proposal = proposer.propose(ledger, given_up=turn > MOST_TURNS)
             claim, late = await self._keeper.claim(self._writes(question, proposal, blind=blind), deadline)
@@ -117,15 +119,21 @@ class Decide:
                 self._keeper.late(self._writes(question, proposal, blind=blind))
         return await self._journalled(question, proposal)
 
-    async def _read(self, question: Question) -> States:
+    async def _read(self, question: Question) -> tuple[States, bool]:
+        """Return what the store holds, or what it held lately; and whether it could not be asked."""
         deadline = max(question.deadline, monotonic() + LEAST_READ_SECONDS)
+        keys = question.keys()
         try:
-            return await self._store.read(question.keys(), deadline=deadline)
+            return await self._store.read(keys, deadline=deadline), False
         except StoreTimeout:
             question.degraded.append("features:store_timeout")
         except StoreError:
             question.degraded.append("features:store_unavailable")
-        return NOTHING_KNOWN
+        known = self._last_known(keys)
+        if known is None:
+            return NOTHING_KNOWN, True
+        question.degraded.append("features:last_known")
+        return known, True
 
     def _writes(self, question: Question, proposal: Proposal, *, blind: bool, answered: bool = True) -> Writes:
         """Return what is written with an answer.
@@ -181,3 +189,7 @@ class Decide:
         if kept_back is not None:
             # The cause is in the message; the rows must not be logged.
             log.error("%s", error, extra={"fields": {"kept_back": kept_back}})
+
+
+def _unknown(_keys: StateKeys) -> None:
+    """Know nothing of what a store held that remembers nothing of it."""

@@ -17,7 +17,7 @@ from contracts.event import OutcomeSettled, RetryDecided
 from contracts.outcome import Outcome, OutcomeReceipt
 from features.clock import micros, moment
 from service.answer import expected
-from service.errors import JournalUnavailable, StoreError, StoreTimeout
+from service.errors import JournalUnavailable, StoreError, StoreTimeout, StoreUnavailable
 from service.models.active import ActiveBundles
 from service.ports import Journal
 from service.question import moment_of
@@ -100,7 +100,8 @@ class Learn:
             if start:
                 # An embedded store never waits: this is where decisions get their turn between the parts of a list.
                 await asyncio.sleep(0)
-            noted += await self._learn(outcomes[start : start + TOGETHER], now, degraded)
+            part = outcomes[start : start + TOGETHER]
+            noted += await self._learn(part, [now] * len(part), degraded)
         events = [
             OutcomeSettled(received_at=now, outcome=outcome, result=result)
             for outcome, result in zip(outcomes, noted, strict=True)
@@ -114,11 +115,29 @@ class Learn:
         results: list[Result] = ["kept" if result == "pending" else result for result in noted]
         return OutcomeReceipt(results=tuple(results), degraded=tuple(dict.fromkeys(degraded)))
 
-    async def _learn(self, outcomes: Sequence[Outcome], now: datetime, degraded: list[str]) -> list[Noted]:
+    async def again(self, events: Sequence[OutcomeSettled]) -> int:
+        """Take in a few outcomes that are in the journal already; return how many of them the store had not counted.
+
+        Raises
+        ------
+        StoreUnavailable
+            When the store did not take one of them.
+        """
+        degraded: list[str] = []
+        outcomes = [event.outcome for event in events]
+        noted = await self._learn(outcomes, [event.received_at for event in events], degraded, again=True)
+        if "pending" in noted:
+            msg = f"outcomes could not be written again ({degraded[-1]})"
+            raise StoreUnavailable(msg)
+        return noted.count("applied") + noted.count("revised")
+
+    async def _learn(
+        self, outcomes: Sequence[Outcome], received: Sequence[datetime], degraded: list[str], *, again: bool = False
+    ) -> list[Noted]:
         """Match a few outcomes with their decisions, then apply them in order."""
         noted: list[Noted] = ["kept"] * len(outcomes)
         counted: list[tuple[int, int]] = []
-        for place, outcome in enumerate(outcomes):
+        for place, (outcome, now) in enumerate(zip(outcomes, received, strict=True)):
             at = micros(moment_of(outcome.occurred_at, now, degraded))
             if outcome.kind == "chargeback" or (outcome.kind == "authorisation" and outcome.status is not None):
                 counted.append((place, at))
@@ -130,7 +149,7 @@ class Learn:
                 noted[place] = "pending"
                 degraded.append(_fault(match))
             elif match is not None:
-                step = self._step(place, at, outcomes[place], match)
+                step = self._step(place, at, outcomes[place], match, again=again)
                 if step is None:
                     noted[place] = "repeated"
                 else:
@@ -146,13 +165,17 @@ class Learn:
             noted[step.place] = step.result if applied else await self._second(step, outcomes[step.place], degraded)
         return noted
 
-    def _step(self, place: int, at: int, outcome: Outcome, match: Match) -> Step | None:
-        """Return what an outcome is to do; None when its attempt is settled, and this changes nothing about it."""
+    def _step(self, place: int, at: int, outcome: Outcome, match: Match, *, again: bool) -> Step | None:
+        """Return what an outcome is to do; None when its attempt is settled, and this changes nothing about it.
+
+        Taken in `again`, the very outcome that settled it is applied once more: in a cluster it may have come to some of the
+        nodes only, and what has it counts it once.
+        """
         record, before = match
         if outcome.kind == "chargeback":
             return Step(place, at, match, [charged_back(outcome, at, record)], "applied")
         settlement = self._settlement(outcome, at, record)
-        if before is None:
+        if before is None or (again and before == settlement):
             return Step(place, at, match, settled(outcome, settlement, record), "applied")
         if before.is_unresolved and not settlement.is_unresolved:
             return Step(place, at, match, [revised(outcome, settlement, before, record)], "revised")
@@ -263,7 +286,7 @@ class Learn:
             log.warning("an outcome could not be compared with those before it: %s", error)
             return None
         for event in events:
-            if event.outcome.kind == "authorisation" and event.result == "applied":
+            if event.outcome.kind == "authorisation" and event.result in {"applied", "pending"}:
                 at = micros(moment_of(event.outcome.occurred_at, event.received_at, []))
                 return self._settlement(event.outcome, at, record)
         return None

@@ -6,7 +6,7 @@ has one writer, so that no lock is needed. Counting costs 0.1 to 0.4 us (prometh
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -102,6 +102,9 @@ class Metrics:
         self.connections: Callable[[], int] = int
         self.let_go: Mapping[str, int] = {}
         self.restarts: int | None = None
+        self.store_refusing: Callable[[], Sequence[str]] = tuple
+        self.store_behind: Callable[[], bool] = bool
+        self.store_written: Callable[[], Mapping[str, int]] = dict
 
     def endpoint(self, route: str) -> Endpoint:
         """Return the counters of a route, to be fetched once at start; `route` is a template without ids."""
@@ -174,6 +177,7 @@ class _Families(Collector):
         yield from self._server()
         yield from self._answers()
         yield from self._journal()
+        yield from self._store()
         yield from self._bundle()
 
     def _requests(self) -> Iterator[Metric]:
@@ -262,6 +266,27 @@ class _Families(Collector):
         yield GaugeMetricFamily(
             "pointsman_journal_free_bytes", "Free space of the journal's disk.", value=metrics.journal_free()
         )
+
+    def _store(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        refusing = GaugeMetricFamily(
+            "pointsman_store_refusing",
+            "1 while calls of this sort are not made, for the store does not answer.",
+            labels=["call"],
+        )
+        refused = metrics.store_refusing()
+        for call in ("reads", "claims", "behind", "outcomes"):
+            refusing.add_metric([call], float(call in refused))
+        yield refusing
+        yield GaugeMetricFamily(
+            "pointsman_store_behind", "1 while the store may lack updates.", value=float(metrics.store_behind())
+        )
+        written = CounterMetricFamily(
+            "pointsman_store_written_later", "Events that the store missed and was given later.", labels=["kind"]
+        )
+        for kind, count in metrics.store_written().items():
+            written.add_metric([kind], count)
+        yield written
 
     def _bundle(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(

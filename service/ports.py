@@ -126,3 +126,15 @@ class Store(Protocol):
     async def close(self) -> None:
         """Release connections and write snapshots. A second call does nothing."""
         ...
+
+
+class Work(Protocol):
+    """Work beside the answers, from the first question to the last."""
+
+    def start(self) -> None:
+        """Begin, in the running loop."""
+        ...
+
+    async def close(self) -> None:
+        """Stop. A second call does nothing."""
+        ...

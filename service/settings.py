@@ -51,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     one and ``write_seconds`` to take an answer; a process keeps so many ``connections`` and takes so many requests
     ``in_flight``. Told to stop, it says for ``drain_delay_seconds`` that it is not ready, then takes no more connections and
     waits up to ``drain_seconds`` for what is under way.
+
+    ``last_known_entries`` (0 for none) and ``last_known_seconds`` bound what a process remembers of the store, to answer with
+    while that is away; an entry is 0.3 to 1 kB.
     """
 
     host: str = "127.0.0.1"
@@ -102,6 +105,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def guarded(self) -> bool:
         """Whether callers are asked who they are."""
         return self.keys is not None or self.jwt_keys is not None
+    last_known_entries: int = 30_000
+    last_known_seconds: float = 600.0
 
     def redacted(self) -> dict[str, Any]:
         """Return the settings as plain values fit for a log: passwords are masked."""
@@ -348,6 +353,8 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "store_timeout_ms": _number(0.1, 10_000.0, "milliseconds"),
     "event_ttl_days": _integer(1, 400),
     "answer_hours": _integer(1, 168),
+    "last_known_entries": _integer(0, 10_000_000),
+    "last_known_seconds": _number(0.0, 86_400.0, "seconds"),
     "rules": _file_or_off,
     "stage_sample": _integer(0, 1_000_000),
     "server_timing": _one_of("off", "asked", "always"),

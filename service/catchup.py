@@ -1,0 +1,214 @@
+"""Writes to the store what it missed while it was away, from the journal, once each, also after a restart.
+
+A mark beside the journal says how far everything is known to be in the store. While all is well it follows the journal's
+end, a few seconds behind. After a failure the journal is gone through from the mark on as soon as the store is well: what an
+event says the store may lack is written again. Events have ids and count once, so that a write that had happened after all
+changes nothing.
+
+Of the last seconds before a failure, and of those before this process began, everything is written again: a server that
+failed over, or came back from its own log, may have lost what it had acknowledged.
+
+This module must not know what an event moves.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Final
+
+from contracts.event import DecisionMade, JournalEvent, OutcomeSettled
+from service.errors import JournalUnavailable, NotReady, StoreError
+from service.learn import TOGETHER, Learn
+from service.logs import Seldom
+from service.mark import Mark
+from service.missed import came_at, is_missed, is_written, owed
+from service.models.active import ActiveBundles
+from service.ports import Journal
+from service.store.lasting import LastingStore
+
+log: Final = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 0.1
+LOOK_BACK_SECONDS: Final = 3.0
+"""How far behind the journal's end the mark stays: more than replication or a server's own log ever lose."""
+GRACE_SECONDS: Final = 2.0
+"""An event is in the journal at the latest so long after the write that it could not make."""
+SAVE_SECONDS: Final = 1.0
+_PAGE: Final = 512
+_MARGIN: Final = timedelta(hours=1)
+
+
+class CatchUp:
+    """Keeps one worker's mark, and writes what the store missed of its events.
+
+    Parameters
+    ----------
+    store
+        Knows whether it is well and when something was not written.
+    journal, mark
+        The worker's own events, and how far they are known to be in the store.
+    bundles
+        Whose rules know a card's network.
+    learn
+        Takes outcomes in once more.
+    answer_seconds, event_ttl_seconds
+        How long an answer is given again, and how long an event is known as applied: an older one is left out.
+    """
+
+    def __init__(
+        self,
+        store: LastingStore,
+        journal: Journal,
+        mark: Mark,
+        bundles: ActiveBundles,
+        learn: Learn,
+        *,
+        answer_seconds: int,
+        event_ttl_seconds: int,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._mark = mark
+        self._bundles = bundles
+        self._learn = learn
+        self._answer_seconds = answer_seconds
+        self._oldest = max(timedelta(0), timedelta(seconds=event_ttl_seconds) - _MARGIN)
+        self._seldom = Seldom(10.0)
+        self._ends: deque[tuple[float, int]] = deque()
+        self._done = self._saved = 0
+        self._saved_at = float("-inf")
+        # Until this number everything is written again, not only what says that it was missed.
+        self._all_until: int | None = None
+        self._is_clean = False
+        self._running: asyncio.Task[None] | None = None
+        self.written: dict[str, int] = {"decision": 0, "outcome": 0}
+        """Events that were written after all and that the store had not counted before."""
+        self.expired = 0
+        """Events that were too old to be written exactly once."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the store has everything that the journal has."""
+        return self._is_clean and self._store.missed_at is None
+
+    def start(self) -> None:
+        """Begin; what was missed before this process began comes first."""
+        if self._running is None:
+            self._done = self._saved = self._mark.load()
+            # Whatever the last process had under way may not be written.
+            self._store.missed_at = monotonic() - GRACE_SECONDS
+            self._store.is_followed = True
+            self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop, and leave the mark at the journal's end when all is there. A second call does nothing."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        if self.is_clean and self._store.is_well:
+            self._done = self._journal.end()
+        await self._save()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._tick()
+            except (StoreError, JournalUnavailable, NotReady, OSError) as error:
+                self._say("what the store missed could not be written yet", error)
+            except Exception as error:
+                # A bug; but without this task the mark would stay for ever.
+                log.exception("catching up failed")
+                self._say("catching up failed", error)
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _tick(self) -> None:
+        missed_at, now = self._store.missed_at, monotonic()
+        if missed_at is None:
+            self._follow(now)
+        elif self._store.is_well:
+            if self._is_clean or self._all_until is None:
+                self._all_until = self._journal.end()
+            self._is_clean = False
+            self._ends.clear()
+            await self._write_all()
+            if self._store.missed_at == missed_at and now - missed_at >= GRACE_SECONDS:
+                self._store.missed_at = None
+                self._is_clean = True
+                log.info("the store has all that it missed", extra={"fields": dict(self.written)})
+        if self._done != self._saved and now - self._saved_at >= SAVE_SECONDS:
+            self._saved_at = now
+            await self._save()
+
+    def _follow(self, now: float) -> None:
+        """Let the mark follow the journal's end: nothing failed, so everything is in the store before it is journalled."""
+        ends = self._ends
+        ends.append((now, self._journal.end()))
+        while len(ends) > 1 and ends[1][0] <= now - LOOK_BACK_SECONDS:
+            ends.popleft()
+        if ends[0][0] <= now - LOOK_BACK_SECONDS:
+            self._done = ends[0][1]
+
+    async def _write_all(self) -> None:
+        """Write what is missing from the mark to the journal's end; the mark follows page by page."""
+        if self._done > self._journal.end():
+            # Another journal has begun in its place.
+            self._done = 0
+        while True:
+            last, events = await asyncio.to_thread(self._page)
+            decisions = [event for event in events if not isinstance(event, OutcomeSettled)]
+            outcomes = [event for event in events if isinstance(event, OutcomeSettled)]
+            # An outcome is of a decision before it: decisions first, whatever the journal's order.
+            for start in range(0, len(decisions), TOGETHER):
+                await asyncio.gather(*[self._decision(event) for event in decisions[start : start + TOGETHER]])
+            for start in range(0, len(outcomes), TOGETHER):
+                self.written["outcome"] += await self._learn.again(outcomes[start : start + TOGETHER])
+            if last == self._done:
+                return
+            self._done = last
+
+    def _page(self) -> tuple[int, Sequence[JournalEvent]]:
+        """Return the number of the last event that was looked at, and those that are to be written; in a thread."""
+        page = self._journal.events(after=self._done, limit=_PAGE)
+        oldest = datetime.now(UTC) - self._oldest
+        everything = self._all_until or 0
+        events = []
+        for number, event in page:
+            if is_written(event) and (number <= everything or is_missed(event)):
+                if came_at(event) >= oldest:
+                    events.append(event)
+                else:
+                    self.expired += 1
+        return (page[-1][0] if page else self._done), events
+
+    async def _decision(self, event: DecisionMade) -> None:
+        network = self._bundles.current.network(event.request.card_network)
+        now = datetime.now(UTC)
+        counted, named, answer = owed(event, network, answer_seconds=self._answer_seconds, now=now)
+        if counted is not None:
+            claim = await self._store.again(counted)
+            self.written["decision"] += claim.counted
+            # A write that was late and happened after all has counted the attempt, and nobody was there to name it.
+            if named is not None and (claim.counted or await self._store.recall([named.key]) is None):
+                await self._store.remember([named.key], named.content, named.ttl_seconds)
+        if answer is not None:
+            await self._store.again(answer)
+
+    async def _save(self) -> None:
+        try:
+            await asyncio.to_thread(self._mark.save, self._done)
+        except OSError as error:
+            self._say("the mark of what the store has could not be written", error)
+        else:
+            self._saved = self._done
+
+    def _say(self, what: str, error: Exception) -> None:
+        kept_back = self._seldom.kept_back((what, type(error).__name__))
+        if kept_back is not None:
+            log.warning("%s: %s", what, error, extra={"fields": {"kept_back": kept_back}})
