@@ -1,0 +1,101 @@
+"""What was kept of what was promised: answers in the journal, updates in the store, each once.
+
+The journal is read from its folder and the store over a connection of its own, as somebody else would. This module must
+not know what went wrong meanwhile.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+
+from contracts.event import JournalEvent, OutcomeSettled
+from features.layout import LAYOUTS
+from features.state import View
+from service.journal import table
+from service.record import attempt_event, outcome_event
+from service.store.base import EVENT, STATE
+
+
+class Counted(NamedTuple):
+    """What the store has of some payments, each with one attempt.
+
+    Attributes
+    ----------
+    attempts, results
+        Payments whose attempt, and whose result, was applied.
+    summed_attempts, summed_results
+        What the state of their merchant has summed up.
+    """
+
+    attempts: set[str]
+    results: set[str]
+    summed_attempts: int
+    summed_results: int
+
+    @property
+    def doubled(self) -> int:
+        """How many updates were added more often than once (or, below zero, not with their mark)."""
+        return self.summed_attempts - len(self.attempts) + self.summed_results - len(self.results)
+
+
+def counted(client: redis.Redis, merchant: str, payments: Sequence[str]) -> Counted:
+    """Return what a Redis has of payments of one merchant that has no others."""
+    attempts = _marked(client, payments, [attempt_event(payment, 1) for payment in payments])
+    results = _marked(client, payments, [outcome_event("authorisation", payment, 1) for payment in payments])
+    blob = client.get(f"{STATE}merchant:{merchant}")
+    if not isinstance(blob, bytes):
+        return Counted(attempts, results, 0, 0)
+    layout = LAYOUTS["merchant"]
+    sums = View(layout, blob).sums
+    return Counted(attempts, results, sums[layout.place["attempts"]], sums[layout.place["results"]])
+
+
+def _marked(client: redis.Redis, payments: Sequence[str], events: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for start in range(0, len(events), 1000):
+        there = client.mget([EVENT + event for event in events[start : start + 1000]])
+        assert isinstance(there, list)
+        found.update(payment for payment, mark in zip(payments[start:], there, strict=False) if mark is not None)
+    return found
+
+
+def events(folder: Path) -> list[JournalEvent]:
+    """Return every event of a journal."""
+    connection = table.open_for_reading(folder)
+    try:
+        return [event for _, event in table.events(connection, 0, 1 << 40)]
+    finally:
+        connection.close()
+
+
+class Journalled(NamedTuple):
+    """What a journal has.
+
+    Attributes
+    ----------
+    decisions
+        Ids of decisions.
+    settled
+        How often each payment's result is said to have been applied.
+    reported
+        Payments of which a result was reported.
+    """
+
+    decisions: set[str]
+    settled: Counter[str]
+    reported: set[str]
+
+
+def journalled(kept: Iterable[JournalEvent]) -> Journalled:
+    """Return what some events say of decisions and of authorisations."""
+    found = Journalled(set(), Counter(), set())
+    for event in kept:
+        if isinstance(event, OutcomeSettled):
+            found.reported.add(event.outcome.payment_id)
+            found.settled[event.outcome.payment_id] += event.result == "applied"
+        else:
+            found.decisions.add(event.answer.decision_id)
+    return found
