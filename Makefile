@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-spark check schemas lock clean bench
+.PHONY: setup demo test test-spark check schemas lock clean bench soak
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test-spark   install PySpark too and hold its features to the single machine's (needs Java 17)"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make bench   the micro-benchmarks of the hot path"
+	@echo "make soak    the same load for a long time (MINUTES=30): does memory grow, does latency?"
 
 setup: $(STAMP)
 
@@ -49,6 +50,9 @@ demo: setup
 
 bench: setup
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only
+
+soak: setup
+	@$(PY) -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
 schemas: setup
 	@$(PY) -m contracts

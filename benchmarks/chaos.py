@@ -11,7 +11,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -173,7 +173,7 @@ async def _under_load(rig: Rig, fault: Fault, traffic: Traffic, rate: float, sec
     await caller.drain()
     await caller.close()
     until = time.perf_counter() + SETTLE_SECONDS
-    while await asyncio.to_thread(_is_behind, rig):
+    while await asyncio.to_thread(is_behind, rig):
         if time.perf_counter() > until:
             break
         await asyncio.sleep(_LOOK_SECONDS)
@@ -186,7 +186,7 @@ async def _watch(rig: Rig, seen: _Seen) -> None:
     """Look at the service's own figures again and again; it may be gone meanwhile."""
     while True:
         found = await asyncio.to_thread(_figures, rig)
-        written = sum(int(value) for name, value in found.items() if name.startswith(_WRITTEN))
+        written = _written(found)
         if found and (not seen.written or seen.written[-1][1] != written):
             seen.written.append((time.perf_counter(), written))
         await asyncio.sleep(_LOOK_SECONDS)
@@ -200,7 +200,17 @@ def _figures(rig: Rig) -> dict[str, float]:
         return {}
 
 
-def _is_behind(rig: Rig) -> bool:
+def _written(found: Mapping[str, float]) -> int:
+    return sum(int(value) for name, value in found.items() if name.startswith(_WRITTEN))
+
+
+def written_later(rig: Rig) -> int:
+    """Return how many updates that were missed this process of the service has written."""
+    return _written(_figures(rig))
+
+
+def is_behind(rig: Rig) -> bool:
+    """Tell whether the service has updates that its store may lack, or cannot be asked."""
     found = _figures(rig)
     return not found or any(value for name, value in found.items() if name.startswith(_BEHIND))
 
@@ -209,7 +219,13 @@ def _counted(name: str, fault: Fault, rig: Rig, traffic: Traffic, rate: float, s
     during = list(traffic.during(seen.wrong_at, seen.well_at))
     before = list(traffic.during(seen.began, seen.wrong_at))
     codes = Counter(code for call in during if call.answer is not None for code in call.answer.degraded)
-    lost, doubled = _promises(fault, rig, traffic, seen)
+    assert rig.redis is not None
+    with rig.redis.client() as client:
+        store = kept.counted(client, traffic.shop, traffic.payments)
+    # A store that came back empty has lost what it had acknowledged before, and that is not the service's to keep.
+    since = seen.wrong_at if fault.empties else 0.0
+    journal = kept.journalled(kept.events(rig.journal))
+    lost, doubled = promises([call for call in traffic.calls if call.done >= since], journal, store)
     later = [(at, written) for at, written in seen.written if at > seen.wrong_at]
     first = seen.written[0][1] if seen.written else 0
     statuses = Counter(call.status for call in traffic.calls)
@@ -235,17 +251,19 @@ def _counted(name: str, fault: Fault, rig: Rig, traffic: Traffic, rate: float, s
     )
 
 
-def _promises(fault: Fault, rig: Rig, traffic: Traffic, seen: _Seen) -> tuple[int, int]:
-    """Return how many promises were not kept, and how many were kept twice."""
-    journal = kept.journalled(kept.events(rig.journal))
-    assert rig.redis is not None
-    with rig.redis.client() as client:
-        store = kept.counted(client, traffic.shop, traffic.payments)
-    # A store that came back empty has lost what it had acknowledged before, and that is not the service's to keep.
-    since = seen.wrong_at if fault.empties else 0.0
+def promises(calls: Iterable[Call], journal: kept.Journalled, store: kept.Counted) -> tuple[int, int]:
+    """Return how many promises were not kept, and how many were kept twice.
+
+    Parameters
+    ----------
+    calls
+        What was answered.
+    journal, store
+        What there is of it.
+    """
     lost = 0
-    for call in traffic.calls:
-        if call.status != 200 or call.answer is None or call.done < since:
+    for call in calls:
+        if call.status != 200 or call.answer is None:
             continue
         unkept = "journal" in call.answer.degraded
         if call.kind == "auth":

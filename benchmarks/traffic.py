@@ -59,7 +59,7 @@ class Traffic:
             return Call("outcome", payment, _request("outcomes", msgspec.json.encode(body)))
         payment = f"{self._tag}{self._number:010d}"
         self.payments.append(payment)
-        poisoned = self.poisoned and self._number % _POISON_EVERY == 0
+        poisoned = self.poisoned and self._number % _POISON_EVERY == 1
         head, tail = next(self._poison if poisoned else self._auths)
         return Call("auth", payment, b"%b%b%b" % (head, payment.encode(), tail))
 

@@ -38,7 +38,7 @@ LOOK_BACK_SECONDS: Final = 3.0
 GRACE_SECONDS: Final = 2.0
 """An event is in the journal at the latest so long after the write that it could not make."""
 SAVE_SECONDS: Final = 1.0
-_PAGE: Final = 512
+_PAGE: Final = 128
 _MARGIN: Final = timedelta(hours=1)
 
 
@@ -166,9 +166,13 @@ class CatchUp:
             outcomes = [event for event in events if isinstance(event, OutcomeSettled)]
             # An outcome is of a decision before it: decisions first, whatever the journal's order.
             for start in range(0, len(decisions), TOGETHER):
+                began = monotonic()
                 await asyncio.gather(*[self._decision(event) for event in decisions[start : start + TOGETHER]])
+                await _rest(began)
             for start in range(0, len(outcomes), TOGETHER):
+                began = monotonic()
                 self.written["outcome"] += await self._learn.again(outcomes[start : start + TOGETHER])
+                await _rest(began)
             if last == self._done:
                 return
             self._done = last
@@ -212,3 +216,8 @@ class CatchUp:
         kept_back = self._seldom.kept_back((what, type(error).__name__))
         if kept_back is not None:
             log.warning("%s: %s", what, error, extra={"fields": {"kept_back": kept_back}})
+
+
+async def _rest(began: float) -> None:
+    """Leave the loop and the store to the answers for as long as they were taken from them."""
+    await asyncio.sleep(monotonic() - began)

@@ -1,0 +1,195 @@
+"""``python -m benchmarks.soak --minutes 30``: the same load for a long time, and whether memory and latency stay as they are.
+
+The run is cut into ten parts of equal length. The first two fill what is meant to be filled (what was last known of the store,
+the journal's segment); growth is the last part against the third. Exit code 1 when the memory grew by 2 % or more, or an
+answer was a 5xx; latency is told and not judged, for the machine may not be quiet.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import msgspec
+import numpy as np
+import uvloop
+
+from benchmarks import processes
+from benchmarks.caller import Call, Caller
+from benchmarks.chaos import CONNECTIONS
+from benchmarks.material import FOLDER
+from benchmarks.results import Machine, machine
+from benchmarks.rig import Rig
+from benchmarks.traffic import Traffic
+
+PARTS: Final = 10
+BASE: Final = 2
+"""The part, counted from zero, to which the last one is compared."""
+MOST_GROWTH: Final = 0.02
+_SAMPLE_SECONDS: Final = 1.0
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One part: the middle of the memory of all processes of the service, and the latencies of its requests."""
+
+    rss_mib: float
+    answered: int
+    degraded: int
+    server_errors: int
+    p50_ms: float
+    p99_ms: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    at: str
+    machine: Machine
+    minutes: float
+    rate: float
+    parts: tuple[Part, ...]
+
+    @property
+    def growth(self) -> float:
+        """Of memory, from the third part to the last."""
+        return self.parts[-1].rss_mib / self.parts[BASE].rss_mib - 1
+
+    @property
+    def slowdown(self) -> float:
+        """Of the p99: the middle of the last four parts against that of the four from the third on."""
+        late = float(np.median([part.p99_ms for part in self.parts[-4:]]))
+        return late / float(np.median([part.p99_ms for part in self.parts[BASE : BASE + 4]])) - 1
+
+
+class _Fewer(Traffic):
+    """Traffic of which nothing is kept but the present part."""
+
+    def part(self) -> list[Call]:
+        """Return what is over since the last time, and forget it."""
+        calls, self.calls, self.payments = self.calls, [], []
+        return calls
+
+
+def memory_mib(pid: int) -> float:
+    """Return the memory that a process and its children have resident."""
+    total = 0
+    for path in (Path(f"/proc/{each}/status") for each in _family(pid)):
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue  # It has ended.
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return total / 1024
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for each in found:
+        try:
+            found += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def run(minutes: float, rate: float) -> Report:
+    """Load the service for so long; return what was seen."""
+    host = machine()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER, prefix="soak-"))).absolute()
+        rig = Rig(folder, stack)
+        rig.start_redis()
+        rig.start_service()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            parts = runner.run(_parts(rig, rate, minutes * 60 / PARTS))
+    return Report(
+        at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        machine=host,
+        minutes=minutes,
+        rate=rate,
+        parts=tuple(parts),
+    )
+
+
+async def _parts(rig: Rig, rate: float, seconds: float) -> list[Part]:
+    processes.keep_to(0, rig.client_cores)
+    traffic = _Fewer("shop_soak", "sx")
+    caller = Caller(rig.target, CONNECTIONS, traffic.told)
+    await caller.connect()
+    driving = asyncio.create_task(caller.drive(traffic.next, rate, seconds * PARTS + 60.0))
+    parts = []
+    for number in range(PARTS):
+        samples = []
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            await asyncio.sleep(min(_SAMPLE_SECONDS, seconds / 4))
+            samples.append(memory_mib(rig.pid))
+        parts.append(_part(traffic.part(), samples))
+        print(
+            f"part {number + 1}: {parts[-1].rss_mib:.1f} MiB, p99 {parts[-1].p99_ms:.1f} ms",
+            file=sys.stderr,
+            flush=True,
+        )
+    driving.cancel()
+    await asyncio.gather(driving, return_exceptions=True)
+    await caller.drain()
+    await caller.close()
+    return parts
+
+
+def _part(calls: Sequence[Call], samples: Sequence[float]) -> Part:
+    seconds = [call.seconds for call in calls if call.status]
+    p50, p99 = np.quantile(seconds, (0.5, 0.99)) * 1000
+    return Part(
+        rss_mib=float(np.median(samples)),
+        answered=sum(call.status == 200 for call in calls),
+        degraded=sum(call.answer is not None and bool(call.answer.degraded) for call in calls),
+        server_errors=sum(call.status >= 500 for call in calls),
+        p50_ms=float(p50),
+        p99_ms=float(p99),
+    )
+
+
+def rendered(report: Report) -> str:
+    """Return a report as a Markdown table to read."""
+    host = report.machine
+    lines = [
+        f"{report.at}, {host.processor}, {host.cores} cores, {host.python}; "
+        f"{report.rate:g} requests/s for {report.minutes:g} min",
+        "",
+        "| until, min | memory, MiB | answered | degraded | 5xx | p50, ms | p99, ms |",
+        "|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for number, part in enumerate(report.parts, 1):
+        lines.append(
+            f"| {number * report.minutes / PARTS:.1f} | {part.rss_mib:.1f} | {part.answered:,} | {part.degraded:,} | "
+            f"{part.server_errors} | {part.p50_ms:.2f} | {part.p99_ms:.2f} |"
+        )
+    lines += ["", f"memory {report.growth:+.1%}, p99 {report.slowdown:+.1%} from the third part on"]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak", description="The same load for a long time: does memory grow, does latency?"
+    )
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long (default 30)")
+    parser.add_argument("--rate", type=float, default=500.0, help="requests a second (default 500)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
+    options = parser.parse_args(argv)
+    report = run(options.minutes, options.rate)
+    print(rendered(report))
+    if options.json is not None:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    return 1 if report.growth >= MOST_GROWTH or any(part.server_errors for part in report.parts) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
