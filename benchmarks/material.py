@@ -1,7 +1,8 @@
 """What is measured with: a bundle, a world of payments, and the state their history left. All of it simulated.
 
-The bundle is made once and kept in ``var/benchmarks/``, under the fingerprint of the features it was made for. This module
-must not know what is measured.
+The bundle is made once and kept in ``var/benchmarks/``, under the fingerprint of the features it was made for and beside the
+digest of the code that made it: made by other code it would load and lack what this code puts into one, and be cheaper to ask.
+This module must not know what is measured.
 """
 
 import shutil
@@ -14,12 +15,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from benchmarks import recipe
 from contracts.payment import AuthRequest, RetryRequest
 from features.catalog import FINGERPRINT
 from features.clock import micros
 from service.errors import BundleRefused
 from service.models.active import POINTER
 from service.models.bundle import load
+from service.policy import defaults
 from service.policy.rules import Rules
 from service.store.base import Item
 from trainer import history
@@ -34,6 +37,9 @@ FOLDER: Final = Path("var/benchmarks")
 DAYS: Final = 60
 _SEED: Final = 7
 _FIRST_NUMBER: Final = 2**40
+_PAYMENTS: Final = 60_000
+_MAX_ROWS: Final = 6_000
+_MADE_BY: Final = "made_by"
 
 
 class Workload(NamedTuple):
@@ -62,17 +68,32 @@ def make_shelf(folder: Path, *, payments: int, max_rows: int) -> Path:
 
 
 def kept_shelf() -> Path:
-    """Return the benchmarks' own shelf, made when there is none that this code can load (half a minute)."""
-    home = FOLDER / FINGERPRINT
-    if not _usable(home / "shelf"):
+    """Return the benchmarks' own shelf, made when there is none that this code made and can load (half a minute)."""
+    home, maker = FOLDER / FINGERPRINT, made_by()
+    if not is_kept(home, maker):
         FOLDER.mkdir(parents=True, exist_ok=True)
         print(f"making a bundle to measure with in {home}", flush=True)
         with TemporaryDirectory(dir=FOLDER) as scratch:
-            make_shelf(Path(scratch), payments=60_000, max_rows=6_000)
+            make_shelf(Path(scratch), payments=_PAYMENTS, max_rows=_MAX_ROWS)
             shutil.rmtree(Path(scratch) / "simulated")
+            (Path(scratch) / _MADE_BY).write_text(maker)
             shutil.rmtree(home, ignore_errors=True)
             shutil.copytree(scratch, home)
     return home / "shelf"
+
+
+def made_by() -> str:
+    """Return what a kept bundle is made by: the size of its history, and the digest of the code that simulates and fits."""
+    code = recipe.digest(("trainer.fit.fitting", "trainer.simulate.batch"), Path(defaults.__file__).with_suffix(".toml"))
+    return f"{_PAYMENTS} payments, {_MAX_ROWS} rows, code {code}"
+
+
+def is_kept(home: Path, maker: str) -> bool:
+    """Tell whether a shelf in `home` was made by `maker` and can be loaded by this code."""
+    try:
+        return (home / _MADE_BY).read_text() == maker and _usable(home / "shelf")
+    except OSError:
+        return False
 
 
 def _usable(shelf: Path) -> bool:
@@ -112,7 +133,7 @@ def warm_states() -> Iterator[Item]:
 def _present() -> batch.Plan:
     """The world, shifted so that its history ends with the last midnight."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return _plan(60_000, midnight - timedelta(days=DAYS))
+    return _plan(_PAYMENTS, midnight - timedelta(days=DAYS))
 
 
 def _plan(payments: int, start: datetime) -> batch.Plan:
