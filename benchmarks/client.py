@@ -34,6 +34,10 @@ class Seen:
         """Open loop: how late each request was sent, by the client's own fault or for want of a free connection."""
         self.seconds = 0.0
         self.busy_seconds = 0.0
+        self.server_seconds = 0.0
+        """Processor time of what was asked, where somebody looked."""
+        self.store_seconds = 0.0
+        """Processor time of the store that it uses."""
 
     @property
     def answered(self) -> int:
@@ -127,7 +131,7 @@ class _Connection(asyncio.Protocol):
             if latencies is None:
                 latencies = self._seen.latencies[kind] = array("d")
             latencies.append(time.perf_counter() - self._due)
-            if b'"degraded":[]' not in received:
+            if b'"degraded":[' in received and b'"degraded":[]' not in received:
                 codes = received.partition(b'"degraded":[')[2].partition(b"]")[0].decode()
                 self._seen.degraded[codes] = self._seen.degraded.get(codes, 0) + 1
         self._answered(self)

@@ -1,68 +1,119 @@
 """``python -m benchmarks.floor``: the least a Python process can do with these messages over HTTP.
 
-A bare ASGI app on the service's own uvicorn settings: it decodes the same typed request and encodes an answer of the same
-size, and does nothing in between. No guard, no checks, no state, no models, no journal, no metrics.
+A bare ASGI app on uvicorn with uvloop and httptools: it decodes the same typed request and encodes the same typed answer. With
+``FLOOR_MODELS=yes`` it also makes the ONNX runs of a decision in between, on the graphs and rows that `benchmarks.recorded`
+wrote down: as many, in the same order, of the same shapes. No guard, no checks, no state, no policy, no journal, no metrics.
 """
 
+import gc
 import os
+import socket
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import onnxruntime
 import uvicorn
 
+from benchmarks.recorded import Exchange, Record, opened
 from contracts.decision import Decision, RetryDecision
 from contracts.outcome import Outcome, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest
 from service.http.decisions import PREFIX
-from service.http.examples import EXAMPLES
 from service.listen import bind
-from trainer.simulate.facts import PROCESSORS
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _HEADERS: Final = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_TYPES: Final = {"auth": (AuthRequest, Decision), "retry": (RetryRequest, RetryDecision)}
+
+Answer = Callable[[], Any]
 
 
-def _decision() -> Decision:
-    example = msgspec.convert(EXAMPLES["Decision"], Decision)
-    ranked = example.ranking[0]
-    ranking = tuple(msgspec.structs.replace(ranked, processor=name) for name in PROCESSORS)
-    return msgspec.structs.replace(example, ranking=ranking)
+def answers(record: Record, kind: str, *, models: bool) -> Answer:
+    """Return a function that makes the runs of one recorded question after the other, and returns its answer."""
+    sessions = [_session(graph) for graph in record.graphs] if models else []
+    _, form = _TYPES[kind]
+    steps = cycle([_step(each, sessions, form, models=models) for each in record.exchanges[kind]])
+    return lambda: next(steps)()
 
 
-_ANSWERS: Final[dict[str, tuple[Any, Any]]] = {
-    f"{PREFIX}/auth": (msgspec.json.Decoder(AuthRequest).decode, _decision()),
-    f"{PREFIX}/retry": (
-        msgspec.json.Decoder(RetryRequest).decode,
-        msgspec.convert(EXAMPLES["RetryDecision"], RetryDecision),
-    ),
-    f"{PREFIX}/outcomes": (msgspec.json.Decoder(Outcome).decode, OutcomeReceipt(results=("applied",))),
-}
+def _step(exchange: Exchange, sessions: list[Any], form: Any, *, models: bool) -> Answer:
+    answer = msgspec.json.decode(exchange.answer, type=form)
+    if not models:
+        return lambda: answer
+    runs = [
+        (
+            sessions[each.graph].run,
+            None if each.outputs is None else list(each.outputs),
+            {name: rows.array() for name, rows in each.inputs.items()},
+        )
+        for each in exchange.runs
+    ]
+
+    def run() -> Any:
+        for ask, outputs, inputs in runs:
+            ask(outputs, inputs)
+        return answer
+
+    return run
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer one request."""
-    known = _ANSWERS.get(scope["path"])
-    if known is None:
-        body = b"{}"
-    else:
-        decode, answer = known
-        message = await receive()
-        question = message["body"]
-        while message["more_body"]:
+def _session(graph: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+class App:
+    """The bare app.
+
+    Parameters
+    ----------
+    record
+        What was recorded of decisions.
+    models
+        Whether to make the runs.
+    """
+
+    def __init__(self, record: Record, *, models: bool) -> None:
+        self._known: dict[str, tuple[Callable[[bytes], Any], Answer]] = {
+            f"{PREFIX}/{kind}": (msgspec.json.Decoder(asked).decode, answers(record, kind, models=models))
+            for kind, (asked, _) in _TYPES.items()
+        }
+        receipt = OutcomeReceipt(results=("applied",))
+        self._known[f"{PREFIX}/outcomes"] = (msgspec.json.Decoder(Outcome).decode, lambda: receipt)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        known = self._known.get(scope["path"])
+        if known is None:
+            body = b"{}"
+        else:
+            decode, answer = known
             message = await receive()
-            question += message["body"]
-        decode(question)
-        body = _ENCODE(answer)
-    headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+            question = message["body"]
+            while message["more_body"]:
+                message = await receive()
+                question += message["body"]
+            decode(question)
+            body = _ENCODE(answer())
+        headers = [*_HEADERS, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 def main() -> None:
-    """Serve on the port of ``FLOOR_PORT`` (8081) until told to stop."""
-    listener = bind("127.0.0.1", int(os.environ.get("FLOOR_PORT", "8081")))
+    """Serve on the port of ``FLOOR_PORT`` what ``FLOOR_RECORD`` holds, until told to stop."""
+    record = opened(Path(os.environ["FLOOR_RECORD"]))
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(os.environ["FLOOR_PORT"])))
     config = uvicorn.Config(
-        app,
+        App(record, models=os.environ["FLOOR_MODELS"] == "yes"),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -72,6 +123,9 @@ def main() -> None:
         server_header=False,
         backlog=2048,
     )
+    # As the service does after its start.
+    gc.collect()
+    gc.freeze()
     uvicorn.Server(config).run(sockets=[listener])
 
 

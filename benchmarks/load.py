@@ -1,95 +1,45 @@
 """``python -m benchmarks.load``: the service over HTTP on loopback, side by side with a bare ASGI app.
 
-Starts both, warms both, then asks them in turns: first as fast as they answer, then at a fixed rate. Ends by itself.
+That app is there twice, with the ONNX runs of a decision and without. All are started, warmed, then asked in turns: first as
+fast as they answer, then at a fixed rate. Ends by itself.
 """
 
 import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
-from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 import redis
 import uvloop
 
-from benchmarks import processes
-from benchmarks.client import Requests, Seen, Target, closed_loop, open_loop
-from benchmarks.material import FOLDER, kept_shelf, warm_states, workload
-from benchmarks.results import Report, machine, measured, rendered
-from service.http.decisions import PREFIX
-from service.store.bulk import put_many
-from service.store.memory import MemoryStore
+from benchmarks import processes, started
+from benchmarks.client import Requests, Seen
+from benchmarks.material import FOLDER, kept_shelf, warm_states
+from benchmarks.questions import MIXES, requests
+from benchmarks.recorded import record
+from benchmarks.results import FLOOR, JSON_FLOOR, Report, machine, measured, rendered
+from benchmarks.subjects import Subject
 
+SERVICE: Final = "service"
+OWN_STORES: Final = ("memory://", "redis://")
 SLICES: Final = 2
-"""Each phase is cut in so many turns, floor and service alternating, so that a slow minute of the machine hits both."""
+"""Each phase is cut in so many turns, floors and service alternating, so that a slow minute of the machine hits both."""
 WARM_SECONDS: Final = 2.0
 MOST_SECONDS: Final = 120.0
 MOST_CONNECTIONS: Final = 1024
 MOST_RATE: Final = 100_000.0
-_BEHIND: Final = 4_096
 
 
 class LoadError(Exception):
     """What prevents a run, in one sentence."""
-
-
-def requests(mix: str, run: str) -> Requests:
-    """Yield requests without end, every payment with an id of its own.
-
-    Parameters
-    ----------
-    mix
-        ``auth``: questions of auth alone. ``flow``: of ten requests five of auth, four outcomes of payments asked about
-        some time before, and one retry.
-    run
-        Part of every payment id; another run gives other payments.
-    """
-    asked = workload()
-    auths = cycle([_template("auth", request) for request in asked.auths])
-    retries = cycle([_template("retry", request) for request in asked.retries])
-    outcome = _template("outcomes", {"payment_id": "", "status": "approved", "response_code": "00", "latency_ms": 640})
-    pattern = cycle(("auth", "outcome", "auth", "outcome", "auth", "outcome", "auth", "outcome", "auth", "retry"))
-    number = settled = 0
-    if mix == "auth":
-        while True:
-            number += 1
-            head, tail = next(auths)
-            yield "auth", b"%b%b%010d%b" % (head, run.encode(), number, tail)
-    while True:
-        kind = next(pattern)
-        number += 1
-        if kind == "auth":
-            head, tail = next(auths)
-            yield kind, b"%b%b%010d%b" % (head, run.encode(), number, tail)
-        elif kind == "outcome":
-            # Far enough behind that its payment has been decided, or else one nobody knows, which is answered as well.
-            settled = max(settled + 2, number - _BEHIND)
-            head, tail = outcome
-            yield kind, b"%b%b%010d%b" % (head, run.encode(), settled | 1, tail)
-        else:
-            head, tail = next(retries)
-            yield kind, b"%b%b%010d%b" % (head, run.encode(), number, tail)
-
-
-def _template(path: str, message: Any) -> tuple[bytes, bytes]:
-    """Return the bytes of a request before and after the last eleven characters of its payment id."""
-    mark = "0" * 11
-    members = {key: value for key, value in msgspec.to_builtins(message).items() if value is not None}
-    body = msgspec.json.encode({**members, "payment_id": "bench_" + mark})
-    head = (
-        f"POST {PREFIX}/{path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
-    )
-    before, after = (head.encode() + body).split(mark.encode())
-    return before, after
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,23 +63,38 @@ def run(options: argparse.Namespace) -> Report:
     server_cores, client_cores = processes.cores()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER, prefix="run-")))
+        shelf = kept_shelf()
+        recorded = folder / "recorded"
+        record(shelf, recorded)
+        guarded = None
         if options.url is None:
-            folder = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER, prefix="run-")))
-            shelf = kept_shelf()
-            store = _store(options.store, folder, client_cores, stack)
-            journal = "off" if options.journal == "off" else str(folder / "journal")
-            sync = "full" if options.journal == "off" else options.journal
-            server = stack.enter_context(processes.service(shelf.absolute(), store, journal, sync, server_cores))
-            url, subject = server.url, f"service, {options.store}, journal {options.journal}"
+            guarded = started.keys(folder)
+            own = started.service(
+                stack,
+                shelf=shelf,
+                store=options.store,
+                journal=options.journal,
+                folder=folder,
+                state=list(warm_states()),
+                cores=(server_cores, client_cores),
+                guarded=guarded,
+            )
+            asked, pid = own.target, own.server.pid
+            store = None if own.redis is None else own.redis.pid
+            subject = f"service, {options.store}, journal {options.journal}, {_guard(guarded)}"
         else:
-            url, subject = options.url, f"service at {options.url}"
-        targets = {
-            "floor": _target(stack.enter_context(processes.floor(server_cores)).url),
-            "service": _target(url),
-        }
+            asked, pid, store = started.target(options.url), None, None
+            subject = f"service at {options.url}"
+        subjects = {}
+        for name, models in ((JSON_FLOOR, False), (FLOOR, True)):
+            floor = stack.enter_context(processes.floor(recorded, server_cores, models=models))
+            subjects[name] = Subject(started.target(floor.url), _source(options.mix, None), floor.pid)
+        key = options.key if guarded is None else guarded.key
+        subjects[SERVICE] = Subject(asked, _source(options.mix, key), pid, store)
         processes.keep_to(0, client_cores)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            seen, rate = runner.run(_measure(options, targets))
+            seen, rate = runner.run(_measure(options, subjects))
     return Report(
         subject=subject,
         mix=options.mix,
@@ -142,47 +107,31 @@ def run(options: argparse.Namespace) -> Report:
     )
 
 
-async def _measure(
-    options: argparse.Namespace, targets: dict[str, Target]
-) -> tuple[dict[tuple[str, str], Seen], float]:
+def _guard(keys: started.Keys | None) -> str:
+    return "open" if keys is None else "with a key"
+
+
+def _source(mix: str, key: str | None) -> dict[str, Requests]:
     # Another run against the same service must not repeat payment ids; the letter keeps digits apart from other digits.
-    letter = chr(ord("a") + os.getpid() % 26)
-    sources: dict[str, Iterator[tuple[str, bytes]]] = {who: requests(options.mix, letter) for who in targets}
-    for who, target in targets.items():
-        await closed_loop(target, sources[who], options.connections, WARM_SECONDS, Seen())
-    seen = {(phase, who): Seen() for phase in ("closed", "open") for who in targets}
+    return {mix: requests(mix, chr(ord("a") + os.getpid() % 26), key)}
+
+
+async def _measure(
+    options: argparse.Namespace, subjects: dict[str, Subject]
+) -> tuple[dict[tuple[str, str], Seen], float]:
+    for subject in subjects.values():
+        await subject.closed(options.mix, options.connections, WARM_SECONDS, Seen())
+    seen = {(phase, who): Seen() for phase in ("closed", "open") for who in subjects}
     part = options.seconds / SLICES
     for _ in range(SLICES):
-        for who, target in targets.items():
-            await closed_loop(target, sources[who], options.connections, part, seen["closed", who])
-    best = seen["closed", "service"]
+        for who, subject in subjects.items():
+            await subject.closed(options.mix, options.connections, part, seen["closed", who])
+    best = seen["closed", SERVICE]
     rate = options.rate or max(50.0, float(f"{best.answered / best.seconds / 2:.1g}"))
     for _ in range(SLICES):
-        for who, target in targets.items():
-            await open_loop(target, sources[who], options.connections, part, rate, seen["open", who])
+        for who, subject in subjects.items():
+            await subject.open(options.mix, options.connections, part, rate, seen["open", who])
     return seen, rate
-
-
-def _store(url: str, folder: Path, wanted: set[int], stack: ExitStack) -> str:
-    """Put the state of a history of sixty days into the store the service is to use; return the store's URL."""
-    if url == "memory://":
-        path = folder.absolute() / "state"
-        store = MemoryStore(path)
-        store.put_many(warm_states())
-        store.save()
-        return f"memory://{path}"
-    if url == "redis://":
-        url = stack.enter_context(processes.Redis(wanted)).url
-    elif urlsplit(url).scheme not in {"redis", "rediss"}:
-        msg = f"expected --store memory://, redis:// (a server of its own) or the URL of an empty Redis, got {url}"
-        raise LoadError(msg)
-    _loopback(url)
-    with redis.Redis.from_url(url) as client:
-        if client.dbsize():
-            msg = f"expected an empty Redis at {url}: the state of a simulated world is written to it"
-            raise LoadError(msg)
-    put_many(url, warm_states())
-    return url
 
 
 def _loopback(url: str) -> None:
@@ -194,11 +143,6 @@ def _loopback(url: str) -> None:
     if not local:
         msg = f"expected an address of this machine's own loopback, got {url}: no load is sent anywhere else"
         raise LoadError(msg)
-
-
-def _target(url: str) -> Target:
-    parts = urlsplit(url)
-    return Target(parts.hostname or "127.0.0.1", parts.port or 80)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -213,6 +157,11 @@ def _check(options: argparse.Namespace) -> None:
             raise LoadError(msg)
     if options.url is not None:
         _loopback(options.url)
+    if urlsplit(options.store).scheme not in {"memory", "redis", "rediss"}:
+        msg = f"expected --store memory://, redis:// (a server of its own) or the URL of an empty Redis, got {options.store}"
+        raise LoadError(msg)
+    if options.store not in OWN_STORES:
+        _loopback(options.store)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -229,11 +178,12 @@ def _parser() -> argparse.ArgumentParser:
         "--journal", choices=("full", "async", "off"), default="full", help="how the journal syncs (default full)"
     )
     parser.add_argument(
-        "--mix", choices=("auth", "flow"), default="auth", help="auth alone, or auth, outcomes and retry"
+        "--mix", choices=MIXES, default="auth", help="auth or retry alone, or auth, outcomes and retry (default auth)"
     )
+    parser.add_argument("--key", help="API key for a service that runs already")
     parser.add_argument("--connections", type=int, default=64, help="default 64")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, help="of each phase and target (default 10, four of them)"
+        "--seconds", type=float, default=10.0, help="of each phase and target (default 10, six of them)"
     )
     parser.add_argument(
         "--rate", type=float, help="requests a second of the open loop (default: half of the closed loop's throughput)"

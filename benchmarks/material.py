@@ -84,7 +84,9 @@ def kept_shelf() -> Path:
 
 def made_by() -> str:
     """Return what a kept bundle is made by: the size of its history, and the digest of the code that simulates and fits."""
-    code = recipe.digest(("trainer.fit.fitting", "trainer.simulate.batch"), Path(defaults.__file__).with_suffix(".toml"))
+    code = recipe.digest(
+        ("trainer.fit.fitting", "trainer.simulate.batch"), Path(defaults.__file__).with_suffix(".toml")
+    )
     return f"{_PAYMENTS} payments, {_MAX_ROWS} rows, code {code}"
 
 

@@ -6,11 +6,13 @@ This module must not know what is asked of them.
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
@@ -54,6 +56,20 @@ def keep_to(pid: int, wanted: set[int]) -> None:
         os.sched_setaffinity(pid, wanted)
 
 
+@contextlib.contextmanager
+def _only_on(wanted: set[int]) -> Iterator[None]:
+    """Keep this thread, and what it starts meanwhile, to some cores."""
+    if not wanted or not hasattr(os, "sched_getaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, wanted)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Process:
     """One child process; leaving the context stops it.
 
@@ -67,6 +83,10 @@ class Process:
         Cores to keep it to; none leaves it alone.
     log
         File that takes what it writes; without one its standard error is this process's.
+    folder
+        Where it runs; without one where this process does.
+    group
+        Whether it leads a group of its own, so that stopping it stops what it started too.
     """
 
     def __init__(
@@ -75,17 +95,23 @@ class Process:
         environment: Mapping[str, str] | None = None,
         wanted: set[int] | None = None,
         log: Path | None = None,
+        *,
+        folder: Path | None = None,
+        group: bool = False,
     ) -> None:
         self._log = log
+        self._group = group
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("POINTSMAN_")}
         variables = {**inherited, **(environment or {})}
         # Nobody but this module's callers chooses the command.
         with contextlib.ExitStack() as files:
             output = subprocess.DEVNULL if log is None else files.enter_context(log.open("ab"))
             errors = None if log is None else subprocess.STDOUT
-            self._process = subprocess.Popen(command, env=variables, stdout=output, stderr=errors)  # noqa: S603
-        # Threads started from here on stay on these cores too.
-        keep_to(self._process.pid, wanted or set())
+            # On its cores before it runs, so that whatever it starts is there too.
+            with _only_on(wanted or set()):
+                self._process = subprocess.Popen(  # noqa: S603
+                    command, env=variables, stdout=output, stderr=errors, cwd=folder, start_new_session=group
+                )
 
     def __enter__(self) -> Self:
         return self
@@ -106,48 +132,88 @@ class Process:
             raise RuntimeError(msg)
 
     def stop(self) -> None:
-        """Ask the process to end, and end it when it does not."""
+        """Ask the process to end, and end it when it does not; of a group, end whatever is left of it."""
         self._process.terminate()
         try:
             self._process.wait(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._group:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class WebServer(Process):
-    """A process that answers HTTP, ready when ``path`` answers with a status of 2xx."""
+    """A process that answers HTTP, ready when ``path`` answers with a status of 2xx.
+
+    Parameters
+    ----------
+    program
+        A module of this environment, or a whole command.
+    port, path
+        Where it is asked whether it is ready.
+
+    Attributes
+    ----------
+    ready_seconds
+        From before it was executed until it said so.
+    """
 
     def __init__(
         self,
-        module: str,
+        program: str | Sequence[str],
         port: int,
         path: str,
         environment: Mapping[str, str],
         wanted: set[int] | None = None,
         log: Path | None = None,
+        *,
+        folder: Path | None = None,
+        group: bool = False,
+        start_seconds: float = START_SECONDS,
     ) -> None:
-        super().__init__([sys.executable, "-m", module], environment, wanted, log)
+        command = [sys.executable, "-m", program] if isinstance(program, str) else program
+        began = time.monotonic()
+        super().__init__(command, environment, wanted, log, folder=folder, group=group)
         self.url = f"http://127.0.0.1:{port}"
-        until = time.monotonic() + START_SECONDS
+        until = began + start_seconds
         while True:
             try:
-                with urlopen(self.url + path, timeout=1):  # noqa: S310  (loopback, written two lines above)
+                with urlopen(self.url + path, timeout=1):  # noqa: S310  (loopback, written above)
+                    self.ready_seconds = time.monotonic() - began
                     return
-            except OSError as error:
+            # Whatever a server says that is only half there, it is not ready.
+            except (OSError, HTTPException) as error:
                 self._give_up(until, error)
-            time.sleep(0.02)
+            time.sleep(0.01)
 
-    def _give_up(self, until: float, error: OSError) -> None:
+    def _give_up(self, until: float, error: Exception) -> None:
         self.check()
         if time.monotonic() > until:
             self.stop()
-            msg = f"{self.url} did not get ready within {START_SECONDS:g} s: {error}"
+            msg = f"{self.url} did not get ready in its time: {error}"
             raise RuntimeError(msg)
 
 
-def service(shelf: Path, store: str, journal: str, sync: str, wanted: set[int] | None = None) -> WebServer:
-    """Start the service as it is started anywhere, ready to decide."""
+def service(
+    shelf: Path,
+    store: str,
+    journal: str,
+    sync: str,
+    wanted: set[int] | None = None,
+    *,
+    workers: int = 1,
+    keys: Path | None = None,
+    log: Path | None = None,
+) -> WebServer:
+    """Start the service as it is started anywhere, ready to decide.
+
+    Parameters
+    ----------
+    keys
+        File of the keys that may ask; without one it is open, on loopback.
+    """
     port = free_port()
     variables = {
         "HOST": "127.0.0.1",
@@ -158,8 +224,12 @@ def service(shelf: Path, store: str, journal: str, sync: str, wanted: set[int] |
         "JOURNAL_SYNC": sync,
         "LOG_LEVEL": "warning",
     }
+    if workers > 1:
+        variables["WORKERS"] = str(workers)
+    if keys is not None:
+        variables["KEYS"] = str(keys)
     environment = {f"POINTSMAN_{name}": value for name, value in variables.items()}
-    return WebServer("service", port, "/health/ready", environment, wanted)
+    return WebServer("service", port, "/health/ready", environment, wanted, log)
 
 
 @contextlib.contextmanager
@@ -171,10 +241,11 @@ def running(settings: Mapping[str, str], *, log: Path, port: int | None = None) 
         yield server.url, server.pid
 
 
-def floor(wanted: set[int] | None = None) -> WebServer:
-    """Start the bare ASGI app of `benchmarks.floor`."""
+def floor(recorded: Path, wanted: set[int] | None = None, *, models: bool) -> WebServer:
+    """Start the bare ASGI app of `benchmarks.floor`, with the ONNX runs of a decision or without."""
     port = free_port()
-    return WebServer("benchmarks.floor", port, "/health/ready", {"FLOOR_PORT": str(port)}, wanted)
+    variables = {"FLOOR_PORT": str(port), "FLOOR_RECORD": str(recorded), "FLOOR_MODELS": "yes" if models else "no"}
+    return WebServer("benchmarks.floor", port, "/health/ready", variables, wanted)
 
 
 def redis_program() -> str | None:

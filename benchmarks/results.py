@@ -16,6 +16,8 @@ import numpy as np
 from benchmarks.client import Seen
 
 QUANTILES: Final = (0.5, 0.95, 0.99, 0.999)
+JSON_FLOOR: Final = "floor, JSON alone"
+FLOOR: Final = "floor, JSON and ONNX"
 _QUIET: Final = 0.3
 """Load average for each core above which others were at work."""
 
@@ -33,7 +35,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One phase of one target.
 
     `client_busy` is the share of the client's core that the client used; near 1 the client was the limit, and
-    `sent_late` says how late the open loop sent its requests. Both are about the measuring, not the measured.
+    `sent_late` says how late the open loop sent its requests. Both are about the measuring, not the measured. `server_us` and
+    `store_us` are processor time of the server and of its Redis for one answer, with what they do behind it; to a hundredth of
+    a second in all, so that short phases say little.
     """
 
     phase: str
@@ -46,6 +50,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     degraded: dict[str, int]
     client_busy: float | None = None
     sent_late_p99_ms: float | None = None
+    server_us: float | None = None
+    store_us: float | None = None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,9 +111,15 @@ def measured(phase: str, target: str, seen: Seen) -> Row:
         by_kind={kind: _latency(latencies) for kind, latencies in sorted(seen.latencies.items())},
         errors=seen.errors,
         degraded=seen.degraded,
-        client_busy=seen.busy_seconds / seen.seconds if phase == "closed" and seen.seconds else None,
+        client_busy=seen.busy_seconds / seen.seconds if seen.busy_seconds and seen.seconds else None,
         sent_late_p99_ms=float(np.quantile(seen.late, 0.99)) * 1000 if seen.late else None,
+        server_us=_each(seen.server_seconds, seen.answered),
+        store_us=_each(seen.store_seconds, seen.answered),
     )
+
+
+def _each(seconds: float, answered: int) -> float | None:
+    return seconds / answered * 1e6 if seconds and answered else None
 
 
 def _latency(seconds: "array[float]") -> Latency:
@@ -124,11 +136,11 @@ def rendered(report: Report) -> str:
         f"{report.cores}",
         "",
         f"{'':<34}{'requests/s':>11}{'p50 ms':>9}{'p95':>8}{'p99':>8}{'p99.9':>8}{'errors':>8}{'degraded':>10}"
-        f"{'x floor':>9}",
+        f"{'x floor':>9}{'cpu us':>8}",
     ]
     for phase in ("closed", "open"):
         rows = {row.target: row for row in report.rows if row.phase == phase}
-        floor = rows["floor"]
+        floor = rows[FLOOR]
         title = "closed loop" if phase == "closed" else f"open loop, {report.rate:,.0f}/s"
         for row in rows.values():
             # Throughput in the closed loop, the middle of the latencies in the open one.
@@ -147,7 +159,7 @@ def rendered(report: Report) -> str:
 def _line(name: str, row: Row, latency: Latency, ratio: float) -> str:
     return (
         f"{name:<34}{row.per_second:>11,.0f}{_quantiles(latency)}{sum(row.errors.values()):>8}{sum(row.degraded.values()):>10}"
-        f"{ratio:>9.2f}"
+        f"{ratio:>9.2f}{'' if row.server_us is None else f'{row.server_us:,.0f}':>8}"
     )
 
 
