@@ -44,6 +44,19 @@ class Seen:
         """How many requests were answered with 200."""
         return sum(map(len, self.latencies.values()))
 
+    def add(self, other: "Seen") -> None:
+        """Add what another saw of the same target."""
+        for kind, latencies in other.latencies.items():
+            self.latencies.setdefault(kind, array("d")).extend(latencies)
+        for mine, theirs in ((self.errors, other.errors), (self.degraded, other.degraded)):
+            for why, count in theirs.items():
+                mine[why] = mine.get(why, 0) + count
+        self.late.extend(other.late)
+        self.seconds += other.seconds
+        self.busy_seconds += other.busy_seconds
+        self.server_seconds += other.server_seconds
+        self.store_seconds += other.store_seconds
+
     def fail(self, why: str) -> None:
         """Count a failure."""
         self.errors[why] = self.errors.get(why, 0) + 1
