@@ -16,6 +16,9 @@ from service.policy.rules import Rules
 from service.store.base import Item
 from service.store.memory import MemoryStore
 
+collect_ignore_glob = ["peers/servers/*"]
+"""They need packages that only the peers' own environments have."""
+
 BATCH: Final = 64
 """How often a coroutine is awaited per entry into the event loop, so that entering it does not count."""
 

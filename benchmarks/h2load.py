@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from benchmarks.client import Seen, Target
-from benchmarks.processes import keep_to
+from benchmarks.processes import on
 
 WHERE: Final = "h2load is in nghttp2, on Debian: apt-get install -y nghttp2-client"
 REWRITE_SECONDS: Final = 0.0003
@@ -114,25 +114,20 @@ def _run(
     command: list[str], body: Path, bodies: Iterator[bytes], limit: float, core: set[int]
 ) -> tuple[list[float], str]:
     """Run h2load; return the moments (microseconds since the epoch) at which the body changed, and what h2load said."""
-    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    keep_to(0, core)
     written: list[float] = []
-    try:
-        with tempfile.TemporaryFile() as output, body.open("r+b", buffering=0) as file:
-            process = subprocess.Popen(  # noqa: S603  (made above)
-                command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "LIBEV_FLAGS": _SELECT}
-            )
-            until = time.monotonic() + limit
-            try:
-                _rewrite(file.fileno(), bodies, written, lambda: process.poll() is None and time.monotonic() < until)
-            finally:
-                if process.poll() is None:
-                    process.kill()
-                process.wait()
-            output.seek(0)
-            said = output.read().decode(errors="replace")
-    finally:
-        keep_to(0, before)
+    with on(core), tempfile.TemporaryFile() as output, body.open("r+b", buffering=0) as file:
+        process = subprocess.Popen(  # noqa: S603  (made above)
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "LIBEV_FLAGS": _SELECT}
+        )
+        until = time.monotonic() + limit
+        try:
+            _rewrite(file.fileno(), bodies, written, lambda: process.poll() is None and time.monotonic() < until)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        output.seek(0)
+        said = output.read().decode(errors="replace")
     if process.returncode:
         msg = f"h2load failed with code {process.returncode}: {said[-1000:]}"
         raise RuntimeError(msg)

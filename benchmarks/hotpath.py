@@ -97,9 +97,7 @@ def run(seconds: float) -> Report:
         material = Material(
             folder, shelf, folder / "recorded", recorded, list(warm_states()), guarded, (cores[0], cores[1])
         )
-        everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-        processes.keep_to(0, cores[1])
-        try:
+        with processes.on(cores[1]):
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 saturated, steady, memory = runner.run(_alone(material, seconds, notes))
                 workers = [
@@ -108,10 +106,8 @@ def run(seconds: float) -> Report:
                     if (row := runner.run(_workers(material, count, seconds, notes))) is not None
                 ]
             _say("starting the service again and again")
-            ready = _starts(material)
+            ready = list(_starts(material))
             refused = _refused(material)
-        finally:
-            processes.keep_to(0, everywhere)
     return Report(
         machine=host,
         seconds=seconds,

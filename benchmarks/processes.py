@@ -57,8 +57,8 @@ def keep_to(pid: int, wanted: set[int]) -> None:
 
 
 @contextlib.contextmanager
-def _only_on(wanted: set[int]) -> Iterator[None]:
-    """Keep this thread, and what it starts meanwhile, to some cores."""
+def on(wanted: set[int]) -> Iterator[None]:
+    """Keep this thread, and what it starts meanwhile, to some cores, where the system can; none leaves it alone."""
     if not wanted or not hasattr(os, "sched_getaffinity"):
         yield
         return
@@ -108,7 +108,7 @@ class Process:
             output = subprocess.DEVNULL if log is None else files.enter_context(log.open("ab"))
             errors = None if log is None else subprocess.STDOUT
             # On its cores before it runs, so that whatever it starts is there too.
-            with _only_on(wanted or set()):
+            with on(wanted or set()):
                 self._process = subprocess.Popen(  # noqa: S603
                     command, env=variables, stdout=output, stderr=errors, cwd=folder, start_new_session=group
                 )

@@ -4,6 +4,7 @@ This module must not know what runs in an environment.
 """
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ BUILD_SECONDS: Final = 900
 SHARED: Final = ("scikit-learn", "numpy", "onnxruntime")
 """Packages of which every peer has the version this environment has: they run the model, and read the file it is in."""
 _MARK: Final = "made_of"
+_NAME: Final = re.compile(r"[\w.-]+")
 
 
 class NotInstalled(Exception):
@@ -52,6 +54,21 @@ def built(name: str) -> Path:
         _run(command, home / "build.log")
     (home / _MARK).write_text(stamp)
     return programs
+
+
+def versions(name: str) -> list[str]:
+    """Return what a peer's environment was asked for, with the versions that came: ``["fastapi 0.165.0", ...]``."""
+    home = HOME / name
+    wanted = {_plain(_NAME.match(line)[0]) for line in (home / "wanted.in").read_text().split()}  # type: ignore[index]
+    found = (
+        path.name.removesuffix(".dist-info").rpartition("-")
+        for path in home.glob("venv/lib*/*/site-packages/*.dist-info")
+    )
+    return sorted({f"{_plain(package)} {release}" for package, _, release in found if _plain(package) in wanted})
+
+
+def _plain(package: str) -> str:
+    return package.lower().replace("_", "-")
 
 
 def _commands(home: Path) -> list[list[str]]:

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import load
 from benchmarks.client import Seen, Target, closed_loop, open_loop
+from benchmarks.questions import MIXES, requests
 from contracts.outcome import Outcome
 from contracts.payment import AuthRequest, RetryRequest
 from service.http.wire import JSON
@@ -93,11 +94,11 @@ def test_other_statuses_lost_connections_and_degraded_answers_are_told_apart():
     assert degraded.answered == 5
 
 
-@pytest.mark.parametrize("mix", ["auth", "flow"])
+@pytest.mark.parametrize("mix", MIXES)
 def test_requests_are_whole_and_no_payment_comes_twice(mix):
     kinds = {"auth": AuthRequest, "retry": RetryRequest, "outcome": Outcome}
     asked = []
-    for kind, raw in islice(load.requests(mix, "a"), 500):
+    for kind, raw in islice(requests(mix, "a"), 500):
         head, body = raw.split(b"\r\n\r\n")
         assert f"content-length: {len(body)}".encode() in head
         assert not JSON.suspicious(body)
