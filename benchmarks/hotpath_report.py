@@ -85,8 +85,8 @@ def rendered(report: Report) -> str:
     parts = [
         f"{report.at:%Y-%m-%d %H:%M} UTC, {host.processor}, {host.cores} cores, {host.system}, {host.python}{calm}. One worker "
         f"on the first core, client and Redis on the other; {report.connections} connections; {report.turns} turns of "
-        f"{report.seconds:g} s each. A decision makes {runs['auth']:.1f} ONNX runs for auth and {runs['retry']:.1f} for retry; so "
-        "does the floor.",
+        f"{report.seconds:g} s each. A decision makes {runs['auth']:.1f} ONNX runs for auth and {runs['retry']:.1f} for retry; "
+        "so does the floor.",
         _saturated(report),
         _steady(report),
         _workers(report),

@@ -90,7 +90,8 @@ def _notes(report: Report) -> list[str]:
     versions = sorted({package for each in report.results for package in each.runs})
     notes = [
         f"One payment is {CANDIDATES} rows of {FEATURES} numbers, about as many bytes of JSON as a question to Pointsman. All "
-        f"peers serve the same forest of {TREES} trees of depth {DEPTH}, and are held to its probabilities before they are measured.",
+        f"peers serve the same forest of {TREES} trees of depth {DEPTH}, and are held to its answers "
+        "before they are measured.",
         *(" ".join(each.split()) for each in _BIAS),
     ]
     if report.idle is not None:
