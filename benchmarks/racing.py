@@ -38,7 +38,7 @@ def weighted(**shares: float) -> Weighted:
     """Return values to draw from; `none` stands for no value, and a leading underscore is left out.
 
     >>> weighted(_51=2, none=1)
-    (('51', None), (2, 3))
+    (('51', None), (2.0, 3.0))
     """
     total, cumulated = 0.0, []
     for share in shares.values():
