@@ -22,7 +22,6 @@ from contracts.decision import Decision, RetryDecision
 from contracts.outcome import Outcome, OutcomeReceipt
 from contracts.payment import AuthRequest, RetryRequest
 from service.http.decisions import PREFIX
-from service.listen import bind
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _HEADERS: Final = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]

@@ -14,7 +14,7 @@ import redis
 from contracts.event import JournalEvent, OutcomeSettled
 from features.layout import LAYOUTS
 from features.state import View
-from service.journal import table
+from service.journal.reader import JournalReader
 from service.record import attempt_event, outcome_event
 from service.store.base import EVENT, STATE
 
@@ -64,11 +64,8 @@ def _marked(client: redis.Redis, payments: Sequence[str], events: Sequence[str])
 
 def events(folder: Path) -> list[JournalEvent]:
     """Return every event of a journal."""
-    connection = table.open_for_reading(folder)
-    try:
-        return [event for _, event in table.events(connection, 0, 1 << 40)]
-    finally:
-        connection.close()
+    with JournalReader(folder) as reader:
+        return [entry.event() for entry in reader.merged()]
 
 
 class Journalled(NamedTuple):

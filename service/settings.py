@@ -105,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def guarded(self) -> bool:
         """Whether callers are asked who they are."""
         return self.keys is not None or self.jwt_keys is not None
+
     last_known_entries: int = 30_000
     last_known_seconds: float = 600.0
 

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -301,7 +302,7 @@ class RedisCluster:
         """Wait until every node knows that all is well."""
         for node in (*self.nodes, *self.replicas):
             with node.client() as client:
-                wait_until(lambda client=client: self._is_well(client), "the cluster is formed")
+                wait_until(partial(self._is_well, client), "the cluster is formed")
 
     def slots(self, place: int) -> tuple[int, int]:
         """Return the first and the last slot of a node."""

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.journal.sqlite import SqliteJournal
+
 from features.entity import PAYMENT_KINDS
 from features.layout import LAYOUTS
 from features.state import View
 from service.catchup import CatchUp
 from service.decide import Decide
 from service.errors import StoreError
-from service.journal.sqlite import SqliteJournal
 from service.learn import Learn
 from service.mark import Mark
 from service.models.active import ActiveBundles

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from service.journal.sqlite import SqliteJournal
 
 from contracts.outcome import Outcome
-from service.journal.sqlite import SqliteJournal
 from service.mark import Mark
 from service.store.base import by_attempt, by_decision
 from tests.faults.parts import Lasting, counted, lasting, until
