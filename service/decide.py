@@ -97,6 +97,7 @@ class Decide:
         """Answer a question that is not under way already."""
         question = asked(kind, request, self._bundles.current, deadline)
         states, blind = await self._read(question)
+        question.clock.done("read")
         if states.answer is not None and (known := await self._repeats.known(question, states.answer)) is not None:
             return known
         proposer = (RetryProposer if kind == "retry" else PaymentProposer)(question, states, self._fault)
@@ -104,6 +105,7 @@ class Decide:
         for turn in range(MOST_TURNS + 2):
             proposal = proposer.propose(ledger, given_up=turn > MOST_TURNS)
             claim, late = await self._keeper.claim(self._writes(question, proposal, blind=blind), deadline)
+            question.clock.done("keep")
             if not claim.refused:
                 break
             ledger = claim.ledger
@@ -176,7 +178,9 @@ class Decide:
         event = EVENTS[question.kind](
             decided_at=question.now, request=question.request, answer=made, vectors=vectors, inputs=proposal.inputs
         )
-        if await self._keeper.journal(event, question.deadline):
+        durable = await self._keeper.journal(event, question.deadline)
+        question.clock.done("journal")
+        if durable:
             return made
         return msgspec.structs.replace(made, degraded=(*made.degraded, "journal"))
 

@@ -3,6 +3,7 @@
 This module must not know any implementation. There is a port only where there is I/O, time or a model.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -51,6 +52,16 @@ class Journal(Protocol):
     @property
     def failing(self) -> str | None:
         """What is wrong with the journal; None when it is well."""
+        ...
+
+    def put(self, event: JournalEvent) -> "asyncio.Future[None] | None":
+        """Take an event; return what is done once it is durable, None when nobody waits for that.
+
+        Raises
+        ------
+        JournalUnavailable
+            When it cannot be taken; the future fails with it when it could not be made durable.
+        """
         ...
 
     async def append(self, event: JournalEvent) -> None:

@@ -78,6 +78,7 @@ class PaymentProposer:
             states = self._before.taken_out(request, states, processors)
         self._states = states
         self._rows = bundle.plan.rows(request, at, states.payment, processors, states.candidates)
+        question.clock.done("assemble")
         self._estimates = Estimates(bundle)
         self._inputs = PolicyInputs(
             moment_us=at,
@@ -107,6 +108,7 @@ class PaymentProposer:
         approval = inputs.approval
         if variants != inputs.variants:
             approval = estimates.approval(self._kind, request, processors, variants, self._rows)
+            question.clock.done("score")
         for error in estimates.failed[self._told :]:
             self._fault(question, error)
         self._told = len(estimates.failed)
@@ -119,10 +121,12 @@ class PaymentProposer:
         if not inputs.variants or ledger != inputs.ledger:
             inputs = self._inputs = self._known(ledger)
         choice = answer.choose(bundle, self._kind, request, inputs, question.degraded, given_up=given_up)
+        question.clock.done("choose")
         why = None
         if not told(question.degraded):
             groups, why = explain.of_payment(bundle, self._kind, request, inputs, self._estimates, choice)
             inputs = msgspec.structs.replace(inputs, moved=groups)
+        question.clock.done("explain")
         made = answer.decision(bundle, request, inputs, choice, why, question.tail)
         likely = answer.expected(request, inputs, made)
         if before is not None:
@@ -169,17 +173,21 @@ class RetryProposer:
         waits = bundle.policy.waits(permitted) if processors else ()
         if waits:
             rows = self._rows()
+            question.clock.done("assemble")
             estimates = Estimates(bundle)
             modes = bundle.policy.modes(request, permitted)
             success = estimates.success(request, at, processors, modes, waits, rows)
+            question.clock.done("score")
             inputs = msgspec.structs.replace(inputs, variants=modes, waits=waits, success=success)
             for error in estimates.failed:
                 self._fault(question, error)
         choice = answer.plan(bundle, request, permitted, inputs, question.degraded, given_up=given_up)
+        question.clock.done("choose")
         why = None
         if estimates is not None and not told(question.degraded):
             groups, why = explain.of_retry(bundle, inputs, estimates, choice)
             inputs = msgspec.structs.replace(inputs, moved=groups)
+        question.clock.done("explain")
         made = answer.retry_decision(bundle, request, choice, why, question.tail)
         record = None
         if choice.should_retry and not self._counted:

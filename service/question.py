@@ -18,6 +18,7 @@ from service.answer import Tail
 from service.answered import Kind
 from service.ledger import key_of
 from service.models.bundle import Bundle
+from service.stages import Clock, current
 from service.standing import keys_of
 from service.store.base import StateKeys, by_attempt, by_question
 
@@ -66,6 +67,8 @@ class Question(NamedTuple):
         When its answer is due, a value of `time.monotonic`.
     decision_id, started, degraded
         Of its answer: the id, a value of `time.perf_counter_ns`, and what it had to do without so far.
+    clock
+        Told when a stage is done.
     """
 
     kind: Kind
@@ -79,6 +82,7 @@ class Question(NamedTuple):
     decision_id: str
     started: int
     degraded: list[str]
+    clock: Clock
 
     @property
     def attempt(self) -> int:
@@ -130,6 +134,7 @@ def asked(kind: Kind, request: Payment, bundle: Bundle, deadline: float) -> Ques
         _decision_id(),
         started,
         degraded,
+        current(),
     )
 
 

@@ -27,13 +27,23 @@ EVENTS: Final[dict[Kind, Any]] = {"auth": AuthDecided, "routing": RoutingDecided
 """The event of an answer, by the kind of its question."""
 
 
+class _UnderWay:
+    """A question that is being answered, and what is done once it is: made when somebody asks it again meanwhile."""
+
+    __slots__ = ("request", "shared")
+
+    def __init__(self, request: Payment) -> None:
+        self.request = request
+        self.shared: asyncio.Future[Any] | None = None
+
+
 class Repeats:
     """Finds the answers that questions had before."""
 
     def __init__(self, journal: Journal, keeper: Keeper) -> None:
         self._journal = journal
         self._keeper = keeper
-        self._under_way: dict[tuple[Kind, str, int], tuple[Payment, asyncio.Future[Any]]] = {}
+        self._under_way: dict[tuple[Kind, str, int], _UnderWay] = {}
 
     async def once(
         self,
@@ -51,25 +61,25 @@ class Repeats:
         """
         key = (kind, request.payment_id, request.attempt)
         while (under_way := self._under_way.get(key)) is not None:
-            other, shared = under_way
-            answer: Answer | None = await asyncio.shield(shared)
+            if under_way.shared is None:
+                under_way.shared = asyncio.get_running_loop().create_future()
+            answer: Answer | None = await asyncio.shield(under_way.shared)
             if answer is None:
                 # That one came to nothing; whoever waited for it asks for itself.
                 continue
-            if other != request:
-                raise AlreadyAsked(differing(request, other))
+            if under_way.request != request:
+                raise AlreadyAsked(differing(request, under_way.request))
             await self._note(kind, request, answer, deadline)
             return answer
-        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        self._under_way[key] = (request, future)
+        mine = self._under_way[key] = _UnderWay(request)
+        found: Answer | None = None
         try:
-            answer = await find(kind, request, deadline)
-            future.set_result(answer)
-            return answer
+            found = await find(kind, request, deadline)
+            return found
         finally:
             del self._under_way[key]
-            if not future.done():
-                future.set_result(None)
+            if mine.shared is not None:
+                mine.shared.set_result(found)
 
     async def known(self, question: Question, content: bytes) -> Any:
         """Return the answer in `content`, which the store holds for a question; None when it cannot be read.

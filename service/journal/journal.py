@@ -95,6 +95,12 @@ class LogJournal:
         JournalUnavailable
             When it could not be made durable. At once while the journal is failing, is closed, or has too many events waiting.
         """
+        future = self.put(event)
+        if future is not None:
+            await future
+
+    def put(self, event: JournalEvent) -> "asyncio.Future[None] | None":
+        """Take an event; return what is done once it is durable, None in mode ``async``; `append` says how it fails."""
         writer, waiting = self._writer, self._waiting
         if (
             writer.refusal is not None
@@ -111,8 +117,7 @@ class LogJournal:
         waiting.append(future)
         if writer.is_idle:
             writer.wake()
-        if future is not None:
-            await future
+        return future
 
     async def find(self, decision_id: str) -> DecisionMade | None:
         """Return the decision of an id: the event of its answer, and one of a repeat only where there is no other.

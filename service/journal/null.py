@@ -11,6 +11,9 @@ class NullJournal:
 
     failing = "the journal is off (POINTSMAN_JOURNAL=off): nothing is kept"
 
+    def put(self, event: JournalEvent) -> None:
+        """Let go of `event`; nobody waits."""
+
     async def append(self, event: JournalEvent) -> None:
         """Let go of `event`."""
 

@@ -149,6 +149,9 @@ class FakeJournal:
         self.failing: str | None = None
         self.closed = 0
 
+    def put(self, event: JournalEvent) -> None:
+        raise NotImplementedError
+
     async def append(self, event: JournalEvent) -> None:
         self.kept.append(event)
 
