@@ -82,6 +82,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_Families(self))
+        # Memory, processor time, open files and start of this process, read from /proc by a scrape (elsewhere: nothing).
         ProcessCollector(registry=self.registry)
         self.endpoints: dict[str, Endpoint] = {}
         self.decisions: dict[tuple[str, str], int] = {}
@@ -192,8 +193,9 @@ class _Families(Collector):
                 requests.add_metric([route, str(status)], count)
             latency.add_metric([route], endpoint.latency.cumulative(), endpoint.latency.total)
         errors = CounterMetricFamily("pointsman_unexpected_errors", "Answers of 500: bugs.", labels=["route"])
-        for route, count in list(self._metrics.unexpected.items()):
-            errors.add_metric([route], count)
+        # From the start, at zero: of a series that begins at 1 Prometheus sees no increase.
+        for route in dict.fromkeys((*self._metrics.endpoints, *self._metrics.unexpected)):
+            errors.add_metric([route], self._metrics.unexpected.get(route, 0))
         stages = HistogramMetricFamily(
             "pointsman_stage_seconds", "Time by stage, of the requests that are timed.", labels=["kind", "stage"]
         )

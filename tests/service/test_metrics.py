@@ -1,5 +1,9 @@
 """Metrics are plain numbers until somebody scrapes them."""
 
+import sys
+
+import pytest
+
 from service.metrics import LATENCY_BUCKETS, Metrics
 
 
@@ -44,3 +48,22 @@ def test_the_journal_is_counted_by_event_and_by_batch() -> None:
         "pointsman_journal_append_seconds_count 1.0",
     ):
         assert line in text
+
+
+def test_a_route_without_errors_says_so() -> None:
+    metrics = Metrics()
+    metrics.endpoint("/x")
+    assert b'pointsman_unexpected_errors_total{route="/x"} 0.0' in metrics.scrape()
+    metrics.error("/x")
+    metrics.error("/y")
+    text = metrics.scrape().decode()
+    assert 'pointsman_unexpected_errors_total{route="/x"} 1.0' in text
+    assert 'pointsman_unexpected_errors_total{route="/y"} 1.0' in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process is read from /proc")
+def test_the_process_tells_of_its_memory_and_its_start() -> None:
+    text = Metrics().scrape().decode()
+    [memory] = [line for line in text.splitlines() if line.startswith("process_resident_memory_bytes ")]
+    assert float(memory.split()[1]) > 1e6
+    assert "\nprocess_start_time_seconds " in text
