@@ -37,6 +37,7 @@ check: setup
 
 test: check
 	@sh tests/need_redis.sh
+	@sh tests/need_prometheus.sh
 # Whole files, so that what a file makes once is made once.
 	@$(PY) -m pytest -n 2 --dist loadfile
 
