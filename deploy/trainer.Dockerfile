@@ -6,11 +6,15 @@ FROM python:${PYTHON}-slim AS packages
 COPY requirements/trainer.txt requirements/trainer.txt
 RUN python -m venv /opt/pointsman
 RUN /opt/pointsman/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/trainer.txt
-RUN /opt/pointsman/bin/python -m pip uninstall --yes --quiet pip setuptools
+# As in the service's image: what nothing here loads, 175 of 1,140 MB.
+RUN /opt/pointsman/bin/python -m pip uninstall --yes --quiet faker polyfactory rich rich-click pygments markdown-it-py mdurl pip setuptools
+RUN find /opt/pointsman -depth -type d -name tests -exec rm -r {} +
+RUN find /opt/pointsman -name "libonnxruntime.so*" -delete
 
 FROM python:${PYTHON}-slim
 # The same user as the service's, who reads the bundles written here.
-RUN useradd --system --uid 10001 --home-dir /var/lib/pointsman pointsman
+RUN groupadd --system --gid 10001 pointsman
+RUN useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/pointsman pointsman
 RUN install -d -o pointsman -g pointsman /var/lib/pointsman /var/lib/pointsman/bundles /var/lib/pointsman/work
 COPY --from=packages /opt/pointsman /opt/pointsman
 WORKDIR /app
@@ -21,9 +25,11 @@ COPY trainer trainer
 RUN /opt/pointsman/bin/python -m compileall -q contracts features service trainer
 ENV PATH=/opt/pointsman/bin:/usr/local/bin:/usr/bin:/bin
 ENV PYTHONUNBUFFERED=1
+ENV PYTHONDONTWRITEBYTECODE=1
 ENV PYTHONPATH=/app
 ENV MPLCONFIGDIR=/tmp/matplotlib
-USER 10001
+# Writable are /tmp, the shelf and the folder of work.
+USER 10001:10001
 WORKDIR /var/lib/pointsman
 ENTRYPOINT ["python", "-m", "trainer"]
 CMD ["--help"]

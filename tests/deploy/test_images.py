@@ -36,10 +36,20 @@ class TestBoth:
 
     def test_does_not_run_as_root(self, image):
         final = stages(f"{image}.Dockerfile")[-1]
-        user = final.last("USER").text
-        assert user.isdigit()
+        user, group = final.last("USER").text.split(":")
         assert int(user) > 0
-        assert any(f"--uid {user}" in each.text for each in final.all("RUN"))
+        assert int(group) > 0
+        assert any(f"--uid {user} --gid {group}" in each.text for each in final.all("RUN"))
+        assert any(f"groupadd --system --gid {group}" in each.text for each in final.all("RUN"))
+
+    def test_leaves_its_tools_and_the_packages_tests_behind(self, image):
+        building, final = stages(f"{image}.Dockerfile")
+        words = [each.words for each in building.all("RUN")]
+        [gone] = [each for each in words if "uninstall" in each]
+        assert {"pip", "setuptools"} <= set(gone)
+        assert any("tests" in each and "rm" in each for each in words)
+        # One layer brings all of it over, after the removals.
+        assert [each.words[-1] for each in final.all("COPY") if "--from" in each.text] == ["/opt/pointsman"]
 
     def test_copies_only_what_is_there_and_let_through(self, image):
         let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}

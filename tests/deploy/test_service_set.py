@@ -1,21 +1,26 @@
 """The service image without an engine: its own commands in a scratch folder, then a decision asked of what came out.
 
-This is the proof that the service needs its pinned set alone. It installs some thirty packages: about half a minute.
+This is the proof that the service needs its pinned set alone, less what the image removes of it, and, where this machine can
+contain a process, neither root nor a writable root. It installs some thirty packages: about half a minute.
 """
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests.deploy.contained import USER, contained, why_not
 from tests.deploy.dockerfile import ROOT, Stage, copy_into, stages
 from tests.servers import free_port
 
@@ -68,11 +73,32 @@ class Image:
         moved = {name: self.placed(value) for name, value in self.final.environment.items()}
         return {**moved, "POINTSMAN_HOST": "127.0.0.1", "POINTSMAN_PORT": str(port)}
 
+    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+        """Start a command in /app, contained where that can be done."""
+        app = self.root / "app"
+        if not self.contains:
+            return subprocess.Popen(command, cwd=app, env=environment, text=True, stdout=subprocess.PIPE)
+        command, more = contained(command, app, [Path(environment["POINTSMAN_JOURNAL"])])
+        path = {"PATH": f"{environment['PATH']}:/usr/sbin:/sbin"}
+        return subprocess.Popen(command, env={**environment, **more, **path}, text=True, stdout=subprocess.PIPE)
+
+    @property
+    def contains(self) -> bool:
+        return why_not() is None
+
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image() -> Iterator[Image]:
     building, final = stages("service.Dockerfile")
-    return Image(tmp_path_factory.mktemp("image"), building, final)
+    # Not where pytest puts its folders: another user must be able to read this one, and /tmp is the container's own.
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pointsman-image-") as folder:
+        Path(folder).chmod(0o755)
+        image = Image(Path(folder), building, final)
+        for name in ("bundles", "journal"):
+            (image.root / "var/lib/pointsman" / name).mkdir(parents=True)
+        if os.geteuid() == 0:
+            os.chown(image.root / "var/lib/pointsman/journal", USER, USER)
+        yield image
 
 
 def _ask(url: str, body: object = None) -> tuple[int, dict]:
@@ -116,10 +142,9 @@ def test_service_runs_on_its_pinned_set_alone(image: Image, bundle_shelf: Path) 
     port = free_port()
     environment = image.environment(port)
     shelf = Path(environment["POINTSMAN_BUNDLES"])
-    shelf.parent.mkdir(parents=True)
     command = [image.placed(word) for word in image.final.last("CMD").words]
     url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, cwd=app, env=environment) as process:
+    with image.start(command, environment) as process:
         try:
             _until(lambda: _answers(f"{url}/health/live"))
             healthcheck = image.final.healthcheck
@@ -130,7 +155,8 @@ def test_service_runs_on_its_pinned_set_alone(image: Image, bundle_shelf: Path) 
             assert _ask(f"{url}/api/decisioning/auth", PAYMENT)[0] == 503
 
             # A bundle published while it runs.
-            shelf.symlink_to(bundle_shelf, target_is_directory=True)
+            shutil.copytree(bundle_shelf, shelf, dirs_exist_ok=True, ignore=shutil.ignore_patterns("active"))
+            shutil.copy(bundle_shelf / "active", shelf / "active")
             _until(lambda: _answers(f"{url}/health/ready"))
             status, answer = _ask(f"{url}/api/decisioning/auth", PAYMENT)
             assert status == 200
@@ -141,3 +167,26 @@ def test_service_runs_on_its_pinned_set_alone(image: Image, bundle_shelf: Path) 
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
+
+
+def test_a_contained_process_is_nobody_and_writes_where_it_may(image: Image) -> None:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    environment = image.environment(0)
+    probe = (
+        "import os, pathlib, sys\n"
+        "assert (os.getuid(), os.getgid(), os.getgroups()) == (10001, 10001, [])\n"
+        "for folder in sys.argv[1:]:\n"
+        "    try:\n"
+        "        pathlib.Path(folder, 'probe').write_text('x')\n"
+        "        print('written')\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)"
+    )
+    folders = [environment["POINTSMAN_JOURNAL"], "/tmp", environment["POINTSMAN_BUNDLES"], str(image.root / "app")]
+    with image.start([image.placed("python"), "-c", probe, *folders], environment) as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert said.split("\n")[:4] == ["written", "written", "Read-only file system", "Read-only file system"]
+    Path(environment["POINTSMAN_JOURNAL"], "probe").unlink()
