@@ -1,8 +1,10 @@
 """What the two Dockerfiles and the compose file promise, read from them: no container engine is at hand."""
 
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -100,8 +102,24 @@ class TestCompose:
         assert command[command.index("--appendonly") + 1] == "yes"
         assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
 
-    def test_port_is_bound_to_loopback(self, compose):
-        assert all(port.startswith("127.0.0.1:") for port in compose["services"]["service"]["ports"])
+    def test_ports_are_bound_to_loopback(self, compose):
+        bound = [port for service in compose["services"].values() for port in service.get("ports", ())]
+        assert len(bound) == 3
+        assert all(port.startswith("127.0.0.1:") for port in bound)
+
+    def test_nothing_has_rights_or_a_writable_root(self, compose):
+        for service in compose["services"].values():
+            assert service["read_only"] is True
+            assert service["cap_drop"] == ["ALL"]
+            assert service["security_opt"] == ["no-new-privileges:true"]
+
+    def test_images_of_others_have_a_version(self, compose):
+        for service in compose["services"].values():
+            _, _, tag = service["image"].partition(":")
+            assert any(digit.isdigit() for digit in tag)
+
+    def test_what_watches_runs_only_when_asked_for(self, compose):
+        assert compose["services"]["prometheus"]["profiles"] == compose["services"]["grafana"]["profiles"] == ["watch"]
 
     def test_trainer_runs_only_when_asked_for(self, compose):
         assert compose["services"]["trainer"]["profiles"] == ["trainer"]
@@ -118,7 +136,8 @@ class TestCompose:
     def test_volumes_and_files_named_exist(self, compose):
         for service in compose["services"].values():
             for volume in service.get("volumes", ()):
-                assert volume.split(":")[0] in compose["volumes"]
+                source = volume.split(":")[0]
+                assert (ROOT / "deploy" / source).exists() if source.startswith("./") else source in compose["volumes"]
             if "build" in service:
                 assert (ROOT / service["build"]["dockerfile"]).is_file()
 
@@ -126,3 +145,27 @@ class TestCompose:
         writes, reads = (compose["services"][name]["volumes"] for name in ("trainer", "service"))
         assert "bundles:/var/lib/pointsman/bundles" in writes
         assert "bundles:/var/lib/pointsman/bundles:ro" in reads
+
+    def test_grafana_finds_its_source_and_its_dashboard(self, compose):
+        home = ROOT / "deploy" / "grafana"
+        mounts = dict(volume.split(":")[:2] for volume in compose["services"]["grafana"]["volumes"])
+        assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
+        [source] = yaml.safe_load((home / "provisioning/datasources/prometheus.yaml").read_text())["datasources"]
+        assert source["url"] == "http://prometheus:9090"
+        assert any(port.endswith(":9090") for port in compose["services"]["prometheus"]["ports"])
+        [provider] = yaml.safe_load((home / "provisioning/dashboards/pointsman.yaml").read_text())["providers"]
+        dashboard = mounts["./grafana/pointsman.json"]
+        assert str(Path(dashboard).parent) == provider["options"]["path"]
+        assert compose["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == dashboard
+        variables = json.loads((home / "pointsman.json").read_text())["templating"]["list"]
+        assert variables[0]["current"]["value"] == source["uid"]
+
+    def test_prometheus_is_started_with_the_files_it_is_given(self, compose):
+        service = compose["services"]["prometheus"]
+        mounts = dict(volume.split(":")[:2][::-1] for volume in service["volumes"])
+        [file] = [word.partition("=")[2] for word in service["command"] if word.startswith("--config.file=")]
+        configuration = yaml.safe_load((ROOT / "deploy" / mounts[file]).read_text())
+        for name in configuration["rule_files"]:
+            assert str(Path(file).parent / name) in mounts
+        [job] = configuration["scrape_configs"]
+        assert job["static_configs"] == [{"targets": ["service:8080"]}]
