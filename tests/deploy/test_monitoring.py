@@ -172,6 +172,28 @@ def test_the_alerts_say_what_the_service_met_and_nothing_else(seen: Seen) -> Non
     }
 
 
+def test_the_autoscaler_s_metric_is_there_and_is_a_mean(seen: Seen) -> None:
+    [rule] = yaml.safe_load((HOME / "adapter.yaml").read_text())["rules"]["custom"]
+    # What the adapter fills in: which pods, and by what the answer is to be told apart.
+    query = rule["metricsQuery"].replace("<<.LabelMatchers>>", 'job="pointsman"').replace("<<.GroupBy>>", "instance")
+    for expression in (query, re.sub(r'(namespace|pod)!="",', "", rule["seriesQuery"])):
+        assert [wrong for each in selectors(expression) if (wrong := _unknown(each, seen.series))] == []
+    if seen.prometheus is None:
+        tool("prometheus")
+    [each] = seen.prometheus.query(query)
+    # One client asked one question after another.
+    assert 0 < float(each["value"][1]) < 1
+
+
+def test_the_rules_become_a_resource_by_the_command_of_the_readme() -> None:
+    text = (ROOT / "deploy" / "README.md").read_text()
+    [command] = re.findall(r"^(\{ printf .*?\}) \| kubectl apply -f -$", text, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    made = yaml.safe_load(done.stdout)
+    assert (made["kind"], made["metadata"]["name"]) == ("PrometheusRule", "pointsman")
+    assert made["spec"] == yaml.safe_load((HOME / "alerts.yaml").read_text())
+
+
 def test_every_rule_and_the_configuration_are_accepted(tmp_path: Any) -> None:
     promtool = tool("promtool")
     for command in (["rules", "alerts.yaml"], ["config", "prometheus.yaml"]):
