@@ -60,12 +60,33 @@ def stages(name: str) -> list[Stage]:
 
 
 def copy_into(stage: Stage, folder: Path) -> None:
-    """Do what the COPY lines from the build context do, with `folder` as the image's root and /app as where they go."""
-    for source, target in stage.copies:
-        into = folder / "app" / target
-        if "*" in source or target.endswith("/"):
+    """Do what the COPY lines from the build context do, with `folder` as the image's root."""
+    at = folder
+    for each in stage.instructions:
+        if each.name == "WORKDIR":
+            at = folder / each.text.lstrip("/")
+        elif each.name == "COPY" and "--from" not in each.text:
+            copy(each, at)
+
+
+def copy(instruction: Instruction, at: Path) -> None:
+    """Do one COPY from the build context into the folder of work `at`."""
+    *sources, target = instruction.words
+    into = at / target
+    for source in sources:
+        path = ROOT / source
+        if path.is_dir():
+            shutil.copytree(path, into, ignore=shutil.ignore_patterns(*ignored()))
+        elif "*" in source or target.endswith("/"):
             into.mkdir(parents=True, exist_ok=True)
-            for path in sorted(ROOT.glob(source)):
-                shutil.copy(path, into / path.name)
+            for each in sorted(ROOT.glob(source)):
+                shutil.copy2(each, into / each.name)
         else:
-            shutil.copytree(ROOT / source, into, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+            at.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, into)
+
+
+def ignored() -> list[str]:
+    """What .dockerignore keeps out of the folders it lets through."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    return [line.removeprefix("**/") for line in lines if line.startswith("**/")]

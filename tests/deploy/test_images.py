@@ -20,21 +20,31 @@ class TestBoth:
     def test_starts_from_a_slim_python_the_project_supports(self, image):
         first = (ROOT / "deploy" / f"{image}.Dockerfile").read_text()
         assert re.search(r"^ARG PYTHON=3\.1[123]$", first, re.MULTILINE)
-        assert {stage.base.split()[0] for stage in stages(f"{image}.Dockerfile")} == {"python:${PYTHON}-slim"}
+        # What compiles is left behind; both are of one release.
+        building, final = stages(f"{image}.Dockerfile")
+        assert (building.base, final.base) == ("python:${PYTHON} AS made", "python:${PYTHON}-slim")
 
     def test_installs_its_own_set_by_hash_and_nothing_else(self, image):
-        *building, final = stages(f"{image}.Dockerfile")
-        installs = [each.words for stage in building for each in stage.all("RUN") if "install" in each.words]
-        assert len(installs) == 1
-        assert "--require-hashes" in installs[0]
-        assert installs[0][-2:] == ["-r", f"requirements/{image}.txt"]
+        building, final = stages(f"{image}.Dockerfile")
+        installs = [each.words for each in building.all("RUN") if "install" in each.words]
+        assert all("--require-hashes" in words for words in installs)
+        assert [words[-1] for words in installs] == [f"requirements/{image}.txt", "requirements/kernels.txt"]
         assert not [each for each in final.all("RUN") if "pip" in each.words]
 
+    def test_brings_its_kernels_and_not_what_they_were_made_of(self, image):
+        building, final = stages(f"{image}.Dockerfile")
+        words = [each.words for each in building.all("RUN")]
+        made = next(place for place, each in enumerate(words) if "build_ext" in each)
+        assert "_native.pyx" in words[made + 1][-1], "checked at once"
+        assert {"cython", "setuptools"} <= set(next(each for each in words if "uninstall" in each))
+        assert not final.copies
+
     def test_every_package_of_the_set_is_pinned_with_a_hash(self, image):
-        text = (ROOT / "requirements" / f"{image}.txt").read_text().replace("\\\n", " ")
-        lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
-        assert lines
-        assert all("==" in line and "--hash=sha256:" in line for line in lines)
+        for name in (image, "kernels"):
+            text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", " ")
+            lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+            assert lines
+            assert all("==" in line and "--hash=sha256:" in line for line in lines)
 
     def test_does_not_run_as_root(self, image):
         final = stages(f"{image}.Dockerfile")[-1]
@@ -51,7 +61,7 @@ class TestBoth:
         assert {"pip", "setuptools"} <= set(gone)
         assert any("tests" in each and "rm" in each for each in words)
         # One layer brings all of it over, after the removals.
-        assert [each.words[-1] for each in final.all("COPY") if "--from" in each.text] == ["/opt/pointsman"]
+        assert [each.words[1:] for each in final.all("COPY")] == [["/opt/pointsman"] * 2, ["/app"] * 2]
 
     def test_copies_only_what_is_there_and_let_through(self, image):
         let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
@@ -62,8 +72,8 @@ class TestBoth:
 
 
 def test_trainer_image_holds_what_its_command_needs(tmp_path):
-    final = stages("trainer.Dockerfile")[-1]
-    copy_into(final, tmp_path)
+    building, final = stages("trainer.Dockerfile")
+    copy_into(building, tmp_path)
     command = [*final.last("ENTRYPOINT").words, *final.last("CMD").words]
     assert command[0] == "python"
     # In another folder and without this checkout on the path: what is imported is what was copied.

@@ -5,11 +5,13 @@ contain a process, neither root nor a writable root. It installs some thirty pac
 """
 
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -21,13 +23,16 @@ import msgspec
 import pytest
 
 from tests.deploy.contained import USER, contained, why_not
-from tests.deploy.dockerfile import ROOT, Stage, copy_into, stages
+from tests.deploy.dockerfile import ROOT, Stage, copy, stages
 from tests.servers import free_port
 
 BATCH_ONLY = (
     "polars", "pandas", "sklearn", "xgboost", "pyarrow", "duckdb", "deltalake", "matplotlib", "scipy",
     "skl2onnx", "onnxmltools", "onnx", "trainer", "benchmarks", "features.offline",
 )  # fmt: skip
+
+MAKES_USERS = ("groupadd", "useradd", "install")
+"""Commands of the image that change the machine they run on."""
 
 PAYMENT = {
     "payment_id": "pay_1",
@@ -40,22 +45,50 @@ PAYMENT = {
 }
 
 
+def bring_kernels(app: Path) -> None:
+    """Lay what this checkout has compiled of the same sources where the compiler would: it then has nothing left to do.
+
+    Kernels that this checkout has not compiled since they changed are compiled; all of them take half a minute.
+    """
+    library = app / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    changed = max(
+        path.stat().st_mtime for room in ("features", "service") for path in (ROOT / room).rglob("*_native.p*")
+    )
+    for source in app.rglob("*_native.pyx"):
+        beside = source.relative_to(app).parent
+        written = ROOT / beside / f"{source.stem}.c"
+        compiled = ROOT / beside / f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        if all(made.exists() and made.stat().st_mtime >= changed for made in (written, compiled)):
+            (library / beside).mkdir(parents=True, exist_ok=True)
+            # As of now: newer than the packages just installed, whose headers count as sources.
+            shutil.copyfile(written, app / beside / written.name)
+            shutil.copy(compiled, library / beside)
+
+
 class Image:
-    """A folder that stands for the image's root: /opt/pointsman and /app are made in it."""
+    """A folder that stands for the root of both stages: what one leaves at a path the other takes from there."""
 
     def __init__(self, root: Path, building: Stage, final: Stage) -> None:
         self.root = root
         self.final = final
-        for line in building.all("RUN"):
-            self.run([self.placed(word) for word in line.words], cwd=ROOT)
-        copy_into(final, root)
+        for stage in (building, final):
+            at = root
+            for each in stage.instructions:
+                if each.name == "WORKDIR":
+                    at = Path(self.placed(each.text))
+                elif each.name == "COPY" and "--from" not in each.text:
+                    copy(each, at)
+                elif each.name == "RUN" and each.words[0] not in MAKES_USERS:
+                    if "build_ext" in each.words:
+                        bring_kernels(at)
+                    self.run([self.placed(word) for word in each.words], cwd=at)
 
     def placed(self, word: str) -> str:
         """A word of a command with the image's paths moved into the folder."""
         if word == "python":
             return str(self.root / "opt/pointsman/bin/python") if (self.root / "opt").exists() else sys.executable
-        for path in ("/opt/pointsman", "/var/lib/pointsman"):
-            word = word.replace(path, f"{self.root}{path}")
+        for path in ("/opt/pointsman", "/var/lib/pointsman", "/app"):
+            word = re.sub(rf"(?<![\w/]){path}\b", f"{self.root}{path}", word)
         return word
 
     def run(self, command: list[str], cwd: Path, **more: str) -> str:
@@ -89,6 +122,8 @@ class Image:
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler, as the image's first stage has")
     building, final = stages("service.Dockerfile")
     # Not where pytest puts its folders: another user must be able to read this one, and /tmp is the container's own.
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pointsman-image-") as folder:
@@ -138,6 +173,10 @@ def test_service_runs_on_its_pinned_set_alone(image: Image, bundle_shelf: Path) 
     )
     assert image.run([python, "-c", probe], cwd=app).split() == []
     assert not (app / "trainer").exists()
+    kernels = "from service.policy import native; print(native.THERE)"
+    assert image.run([python, "-c", kernels], cwd=app).strip() == "True"
+    left = [path.name for path in app.rglob("*_native.*") if path.suffix != ".so"]
+    assert left == []
 
     port = free_port()
     environment = image.environment(port)
