@@ -2,13 +2,16 @@
 
 No card number ever crosses a wall. A card number is a run of digits of a brand's own length and prefix that passes the
 Luhn check (ISO/IEC 7812-1); up to three blanks or dashes may stand between its groups, and digits of any script count.
-A run is maximal: sixteen digits inside a run of twenty are not a card number. Random hexadecimal identifiers are not
-looked into. This module must not know where a text comes from, and nothing here ever logs or keeps a number found.
+A run is maximal: sixteen digits inside a run of twenty are not a card number, and neither are four groups inside of five
+that are joined by dashes, as identifiers are. Random hexadecimal identifiers are not looked into, unless they read as the
+second track of a magnetic stripe. This module must not know where a text comes from, and nothing here ever logs or keeps a
+number found.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 
@@ -62,10 +65,22 @@ def _lengths() -> list[frozenset[int]]:
 
 
 _LENGTHS: Final = _lengths()
-_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_VALUES: Final = bytes(byte - 0x30 if 0x30 <= byte <= 0x39 else 0 for byte in range(256))
+_DOUBLED: Final = bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[value] for value in _VALUES)
 _RUN: Final = re.compile(r"[0-9]+(?:[ \-]{1,3}[0-9]+)*")
 _GROUP: Final = re.compile(r"[0-9]+")
 _FIRST_GROUPS: Final = frozenset({4, 6, 8})
+_MOST_GROUPS: Final = 6
+_PRINTED: Final = frozenset(
+    {(4, 4, 4, last) for last in (1, 2, 3, 4)} | {(4, 4, 4, 4, last) for last in (1, 2, 3)} | {(4, 6, 5), (4, 6, 4)}
+)
+"""Sizes of the groups in which cards have their number printed."""
+_SPELT: Final = 4
+# What may stand before or after a number printed in fours, joined to it, without being one more group of it.
+_YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")
+_EXPIRY: Final = re.compile(r"(?:0[1-9]|1[0-2])[2-4][0-9]")
+# ISO/IEC 7813 in hexadecimal, as terminals and EMV (tag 57) have it: number, separator D, expiry and service code, filler F.
+_TRACK_2: Final = re.compile(r"[0-9]{13,19}[dD][0-9]{4,}[fF]*")
 # Identifiers that are random hexadecimal by construction: a UUID, or a digest or object id of the usual lengths. About
 # one UUID in ten thousand holds a valid run by accident; no card number is ever printed like this.
 _OPAQUE: Final = re.compile(
@@ -84,9 +99,8 @@ def is_number(digits: str) -> bool:
     length = len(digits)
     if not SHORTEST <= length <= LONGEST or length not in _LENGTHS[int(digits[:4])]:
         return False
-    odd = sum(map(int, digits[-1::-2]))
-    even = sum(_DOUBLED[int(digit)] for digit in digits[-2::-2])
-    return (odd + even) % 10 == 0
+    raw = digits.encode("ascii")
+    return (sum(raw[-1::-2].translate(_VALUES)) + sum(raw[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
 def holds_number(text: str) -> bool:
@@ -137,34 +151,78 @@ def _found(text: str) -> Iterator[tuple[int, int]]:
 def _in_run(run: str) -> Iterator[tuple[int, int]]:
     """Yield the whole run when it is a number, else its groups that are, and those that are together."""
     places = [match.span() for match in _GROUP.finditer(run)]
+    if len(places) == 1:
+        if is_number(run):
+            yield 0, len(run)
+        return
     groups = [run[start:end] for start, end in places]
-    if is_number("".join(groups)):
+    spaced = " " in run
+    digits = "".join(groups)
+    if len(digits) <= LONGEST and (spaced or _is_grouped([len(group) for group in groups])) and is_number(digits):
         yield 0, len(run)
         return
-    if len(groups) == 1:
-        return
-    for group, place in zip(groups, places, strict=True):
-        if is_number(group):
-            yield place
+    checked = _Luhn(digits)
+    offsets = list(accumulate(map(len, groups), initial=0))
+    ends = _ends_spaced if spaced else _ends_dashed
     for first, group in enumerate(groups):
-        if len(group) in _FIRST_GROUPS:
-            for last in _ends(groups, first):
-                yield places[first][0], places[last][1]
+        if len(group) >= SHORTEST:
+            if is_number(group):
+                yield places[first]
+        elif len(group) in _FIRST_GROUPS and (lengths := _LENGTHS[int(group[:4])]):
+            start = offsets[first]
+            for last in ends(groups, first):
+                if offsets[last + 1] - start in lengths and checked.passes(start, offsets[last + 1]):
+                    yield places[first][0], places[last][1]
 
 
-def _ends(groups: list[str], first: int) -> Iterator[int]:
-    """Yield the last group of each number printed in groups (4-4-4-4, 4-6-5, 6-13) that begins with the group `first`."""
+class _Luhn:
+    """The Luhn check of any part of a long run, each in one step: a hostile run has a hundred thousand of them."""
+
+    def __init__(self, digits: str) -> None:
+        raw = digits.encode("ascii")
+        even, odd = bytearray(raw.translate(_VALUES)), bytearray(raw.translate(_DOUBLED))
+        even[1::2], odd[1::2] = odd[1::2], even[1::2]
+        # Sums in which digits of even places count once, and those in which digits of odd places do.
+        self._sums = (list(accumulate(even, initial=0)), list(accumulate(odd, initial=0)))
+
+    def passes(self, start: int, end: int) -> bool:
+        """Return whether the digits from `start` up to `end` pass: the last counts once, the one before it twice."""
+        sums = self._sums[(end - 1) % 2]
+        return (sums[end] - sums[start]) % 10 == 0
+
+
+def _is_grouped(sizes: Sequence[int]) -> bool:
+    """Return whether a number might be written in groups of these sizes and dashes, and an identifier hardly would be."""
+    regular = sizes[0] <= _SPELT and len(set(sizes[:-1])) == 1 and sizes[-1] <= sizes[0]
+    return regular or tuple(sizes) in _PRINTED or (len(sizes) == 2 and sizes[0] in _FIRST_GROUPS)
+
+
+def _ends_spaced(groups: list[str], first: int) -> Iterator[int]:
+    """Yield the last group of all that may be one number with the group `first`; with blanks, whatever their sizes."""
     length = len(groups[first])
-    for last in range(first + 1, min(first + 6, len(groups))):
+    for last in range(first + 1, min(first + _MOST_GROUPS, len(groups))):
         length += len(groups[last])
         if length > LONGEST:
             return
-        if length >= SHORTEST and is_number("".join(groups[first : last + 1])):
-            yield last
+        yield last
+
+
+def _ends_dashed(groups: list[str], first: int) -> Iterator[int]:
+    """Yield the same within dashes: only of groups as they are printed, and not of fours that are part of more fours."""
+    if first and len(groups[first]) == len(groups[first - 1]) and not _YEAR.fullmatch(groups[first - 1]):
+        return
+    sizes: tuple[int, ...] = (len(groups[first]),)
+    for last in range(first + 1, min(first + _MOST_GROUPS, len(groups))):
+        sizes += (len(groups[last]),)
+        if sizes in _PRINTED:
+            after = groups[last + 1] if last + 1 < len(groups) else ""
+            if len(after) != sizes[-1] or _EXPIRY.fullmatch(after):
+                yield last
 
 
 def _blanked(opaque: re.Match[str]) -> str:
-    return "." * len(opaque.group())
+    token = opaque.group()
+    return token if _TRACK_2.fullmatch(token) else "." * len(token)
 
 
 def _in_ascii(text: str) -> str:

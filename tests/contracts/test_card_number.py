@@ -72,6 +72,21 @@ def test_both_ends_of_every_range_and_every_length_count(brand: Range) -> None:
         ("4111\u00a01111\u00a01111\u00a01111", [(0, 19)]),
         ("4111\u20111111\u20111111\u20111111", [(0, 19)]),
         ("4111\u200b1111\u200b1111\u200b1111", [(0, 19)]),
+        ("4111 1111 1111 1111 12 29", [(0, 19)]),
+        ("4111 1111 1111 1111 123", [(0, 19)]),
+        ("41 11 11 11 11 11 11 11", [(0, 23)]),
+        ("41-11-11-11-11-11-11-11", [(0, 23)]),
+        ("411111-1111111111", [(0, 17)]),
+        ("4111-1111-1111-1111-12-29", [(0, 19)]),
+        ("4111-1111-1111-1111-1229-123", [(0, 19)]),
+        ("17-4111-1111-1111-1111", [(3, 22)]),
+        ("2026-4111-1111-1111-1111", [(5, 24)]),
+        ("2026-11-24-3782-822463-10005", [(11, 28)]),
+        ("8812-4111111111111111-7", [(5, 21)]),
+        ("4111111111111111D25121010000", [(0, 16)]),
+        ("4111111111111111D2512101", [(0, 16)]),
+        ("4111111111111111d2512101000012ff", [(0, 16)]),
+        ("378282246310005D251210100000012345678900", [(0, 15)]),
         ("№ ４１１１１１１１１１１１１１１１", [(2, 18)]),
         ("٤١١١١١١١١١١١١١١١", [(0, 16)]),
     ],
@@ -93,6 +108,11 @@ def test_a_number_is_found_however_it_is_written(text: str, found: list[tuple[in
         "4111    1111    1111    1111",  # four blanks are a table, not a number
         "2026-11-24T06:14:00.123456789Z",
         "550e8400-e29b-41d4-a716-446655440000",
+        "4111-1111-1111-1111-7890",  # five groups joined by dashes are longer than a number
+        "0000-4111-1111-1111-1111",
+        "302-4111111-1111117",  # no card is printed in groups of 3, 7 and 7
+        "411111-111111-1111",
+        "4111111111111111D25121A1",  # random hexadecimal, as it says nothing behind the separator
         "a" * 8 + "4111111111111111",  # twenty-four hexadecimal digits: an object id
         "01J8ZC3V5T6W7X8Y9Z0A1B2C3D",
     ],
@@ -107,6 +127,47 @@ def test_random_identifiers_hold_none() -> None:
     for _ in range(20_000):
         unique = uuid.UUID(int=draw.getrandbits(128), version=4)
         assert not holds_number(f"pay_{unique} {unique.hex}")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most"),
+    [
+        ((3, 7, 7), 0),
+        ((8, 6, 6), 0),
+        ((6, 6, 6, 6, 6), 0),
+        ((8, 8, 8, 8), 0),
+        ((10, 10), 0),
+        ((4,) * 5, 10),
+        ((4,) * 8, 10),
+    ],
+)
+def test_hardly_an_identifier_of_digits_and_dashes_is_taken_for_one(sizes: tuple[int, ...], most: int) -> None:
+    draw = random.Random(7)
+    taken = 0
+    for _ in range(1000):
+        groups = ["".join(draw.choices("0123456789", k=size)) for size in sizes]
+        taken += holds_number("-".join(groups))
+    assert taken <= most
+
+
+@given(
+    groups=st.lists(
+        st.sampled_from(["4111", "1111", "4012", "8888", "8881", "4222", "2", "36", "378282", "2463"]),
+        min_size=2,
+        max_size=9,
+    )
+)
+@settings(max_examples=300, deadline=None, database=None)
+def test_with_blanks_whatever_groups_make_a_number_are_found(groups: list[str]) -> None:
+    joined = " ".join(groups)
+    whole = is_number("".join(groups))
+    parts = [
+        "".join(groups[first:last])
+        for first in range(len(groups))
+        for last in range(first + 2, min(first + 6, len(groups)) + 1)
+        if len(groups[first]) in {4, 6, 8}
+    ]
+    assert holds_number(joined) == (whole or any(map(is_number, parts)))
 
 
 def test_numbers_that_overlap_are_one_place() -> None:
