@@ -23,6 +23,7 @@ from service.http import answers, checks
 from service.http.messages import Message
 from service.http.problems import challenge, problem_of
 from service.http.reporter import Reporter
+from service.http.turns import Turns
 from service.http.wire import JSON, MSGPACK, ClientGone, Headers, answer_form, form_of, read_body
 from service.metrics import Metrics
 from service.ports import Bundles, Decider, Learner
@@ -37,6 +38,9 @@ TIMING_HEADER: Final = b"x-pointsman-timing"
 """A request with it is timed by stage, and its answer says so in a ``Server-Timing`` header."""
 OUTCOMES_LIMIT_FACTOR: Final = 8
 """A list of a thousand outcomes does not fit where one request does: its limit is this many times larger."""
+MOST_OUTCOMES: Final = 1000
+LONG: Final = 16_384
+"""Bytes from which a list is read in turns with other requests."""
 
 _BUDGET: Final = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,3})?")
 _CLIENT_GONE: Final = 499
@@ -63,6 +67,8 @@ class Exchange(Generic[T]):
         The scope it takes to ask, and who finds out; without a gate everybody may.
     limit
         Largest body in bytes.
+    turns
+        How a long body is read, where one may be.
     settings
         The time a request has, and which requests are timed by stage.
     """
@@ -76,6 +82,7 @@ class Exchange(Generic[T]):
         needs: Needed,
         gate: Gate | None,
         limit: int,
+        turns: Turns[Any] | None = None,
         settings: Settings,
         bundles: Bundles,
         metrics: Metrics,
@@ -88,6 +95,7 @@ class Exchange(Generic[T]):
         self._needs = needs
         self._gate = gate
         self._limit = limit
+        self._turns = turns
         self._budget = settings.budget_ms / 1000
         self._sample = self._untimed = settings.stage_sample
         self._every_answer_shows = settings.server_timing == "always"
@@ -163,7 +171,11 @@ class Exchange(Generic[T]):
 
     async def _reply(self, headers: Headers, body: bytes, started: float, clock: stages.Clock) -> answers.Reply:
         form = form_of(headers)
-        question = self._read(form, body)
+        question: Any
+        if self._turns is None or len(body) < LONG:
+            question = self._read(form, body)
+        else:
+            question = await self._turns.read(form, body)
         seconds = _budget(headers[BUDGET_HEADER], self._budget) if BUDGET_HEADER in headers else self._budget
         if self._bundles.active is None:
             raise _not_ready(self._bundles)
@@ -255,6 +267,7 @@ def exchanges(
         answer: Answer[Any],
         needs: Needed = "decide",
         factor: int = 1,
+        turns: Turns[Any] | None = None,
     ) -> Any:
         return Exchange(
             name,
@@ -263,17 +276,20 @@ def exchanges(
             needs=needs,
             gate=gate,
             limit=settings.body_limit * factor,
+            turns=turns,
             settings=settings,
             bundles=bundles,
             metrics=metrics,
             reporter=reporter,
         )
 
+    in_turns = Turns[Outcome](Message(Outcome, checks.check_outcomes, settings.pan_exempt), MOST_OUTCOMES)
+    many = Outcome | OutcomeBatch
     return [
         exchange("auth", AuthRequest, checks.check_payment, auth),
         exchange("routing", RoutingRequest, checks.check_payment, routing),
         exchange("retry", RetryRequest, checks.check_retry, retry),
-        exchange("outcomes", Outcome | OutcomeBatch, checks.check_outcomes, outcomes, "report", OUTCOMES_LIMIT_FACTOR),
+        exchange("outcomes", many, checks.check_outcomes, outcomes, "report", OUTCOMES_LIMIT_FACTOR, in_turns),
     ]
 
 

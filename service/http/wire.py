@@ -20,7 +20,7 @@ class ClientGone(Exception):
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
-    """One form of a body: how to decode, encode, read as a plain tree and clear it of card numbers.
+    """One form of a body: how to decode, encode, split a list, read as a plain tree and clear it of card numbers.
 
     `line_feed` is what the body holds whenever a string in it holds a line feed. A form that `veils` does not show every card
     number in its bytes, so that what was decoded is looked at too.
@@ -30,6 +30,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     media_type: bytes
     decoder: Callable[[Any], Callable[[bytes], Any]]
     encode: Callable[[Any], bytes]
+    split: Callable[[bytes], list[Any]]
     read: Callable[[bytes], Any]
     suspicious: Callable[[bytes], bool]
     line_feed: bytes
@@ -41,6 +42,7 @@ JSON: Final = Form(
     media_type=b"application/json",
     decoder=lambda message: msgspec.json.Decoder(message, strict=True).decode,
     encode=msgspec.json.Encoder().encode,
+    split=msgspec.json.Decoder(list[msgspec.Raw]).decode,
     read=plain.read_json,
     suspicious=pan.suspicious_json,
     line_feed=b"\\",
@@ -51,6 +53,7 @@ MSGPACK: Final = Form(
     media_type=b"application/msgpack",
     decoder=lambda message: msgspec.msgpack.Decoder(message, strict=True).decode,
     encode=msgspec.msgpack.Encoder().encode,
+    split=msgspec.msgpack.Decoder(list[msgspec.Raw]).decode,
     read=plain.read_msgpack,
     suspicious=pan.suspicious_msgpack,
     line_feed=b"\n",
