@@ -10,6 +10,8 @@ from typing import Annotated
 
 import msgspec
 
+from contracts.currency import EXPONENT
+
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of everything that comes in over a wire: immutable, keyword only, unknown fields refused."""
@@ -30,12 +32,27 @@ Name = Annotated[
     ),
 ]
 Country = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code.")]
-CurrencyCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217 alphabetic code.")]
+# What follows as `extra_json_schema` is looked at by the edge (`service.http.checks`): types alone cannot say it.
+CurrencyCode = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Z]{3}$",
+        description="ISO 4217 alphabetic code of an active currency.",
+        extra_json_schema={"enum": sorted(EXPONENT)},
+    ),
+]
 AmountMinor = Annotated[
     int,
     msgspec.Meta(ge=0, le=1_000_000_000_000, description="Money in integer minor units of its currency (cents)."),
 ]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1, description="A share or probability, 0 to 1.")]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=8, pattern=r"^[A-Za-z0-9]+$")]
-Moment = Annotated[datetime, msgspec.Meta(tz=True, description="RFC 3339 time with an offset.")]
+Moment = Annotated[
+    datetime,
+    msgspec.Meta(
+        tz=True,
+        description="RFC 3339 time with an offset, of the years 1970 to 2199.",
+        extra_json_schema={"pattern": r"^(19[7-9][0-9]|2[01][0-9]{2})-"},
+    ),
+]
 LatencyMs = Annotated[int, msgspec.Meta(ge=0, le=600_000, description="Whole milliseconds.")]

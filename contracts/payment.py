@@ -13,7 +13,11 @@ Initiator = Literal["customer", "merchant"]
 AttemptNumber = Annotated[int, msgspec.Meta(ge=1, le=1000, description="1 for the first try of a payment.")]
 Processors = Annotated[
     tuple[Name, ...],
-    msgspec.Meta(max_length=16, description="Candidate processors in the merchant's own static order of preference."),
+    msgspec.Meta(
+        max_length=16,
+        description="Candidate processors in the merchant's own static order of preference.",
+        extra_json_schema={"uniqueItems": True},
+    ),
 ]
 Bin = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{6,8}$", description="First six or eight digits of the card number.")]
 Credentials = Annotated[

@@ -39,13 +39,28 @@ MESSAGES: Final[dict[str, Any]] = {
 }
 
 
+_RULES: Final[dict[str, dict[str, Any]]] = {
+    # An authorisation, which an outcome is unless it says otherwise, has a status.
+    "Outcome": {
+        "anyOf": [
+            {"properties": {"status": {"type": "string"}}, "required": ["status"]},
+            {"properties": {"kind": {"enum": ["chargeback", "refund"]}}, "required": ["kind"]},
+        ]
+    }
+}
+"""What holds between the fields of a message, by its title: no type of a single field can say it."""
+
+
 def tidy(schema: Any) -> Any:
-    """Return a schema whose descriptions are free of their docstrings' indentation, which only Python 3.13 takes off itself."""
+    """Return a schema with what holds between fields, and with descriptions free of their docstrings' indentation.
+
+    Only Python 3.13 takes that off itself.
+    """
     if isinstance(schema, dict):
         return {
             name: inspect.cleandoc(value) if name == "description" and isinstance(value, str) else tidy(value)
             for name, value in schema.items()
-        }
+        } | _RULES.get(str(schema.get("title")), {})
     return [tidy(value) for value in schema] if isinstance(schema, list) else schema
 
 

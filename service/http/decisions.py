@@ -42,7 +42,8 @@ MOST_OUTCOMES: Final = 1000
 LONG: Final = 16_384
 """Bytes from which a list is read in turns with other requests."""
 
-_BUDGET: Final = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,3})?")
+_BUDGET: Final = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,25})?")
+_LEAST_MS: Final = 0.001
 _CLIENT_GONE: Final = 499
 _HEADS: Final = {form.media_type: answers.head(form.media_type) for form in (JSON, MSGPACK)}
 _ALLOW: Final = ((b"allow", b"POST"),)
@@ -210,8 +211,10 @@ class Exchange(Generic[T]):
 def _budget(raw: bytes, most: float) -> float:
     """Return the seconds a caller grants, never more than `most`."""
     milliseconds = float(raw) if _BUDGET.fullmatch(raw) else 0.0
-    if milliseconds <= 0:
-        detail = f"expected milliseconds above 0 as a plain decimal number in {BUDGET_HEADER.decode()}"
+    if milliseconds < _LEAST_MS:
+        detail = (
+            f"expected milliseconds from {_LEAST_MS} to 999999 as a plain decimal number in {BUDGET_HEADER.decode()}"
+        )
         raise RequestRefused(code="bad_header", path="$", detail=detail)
     return min(milliseconds / 1000, most)
 

@@ -224,7 +224,7 @@ def _question(
                 "in": "header",
                 "required": False,
                 "description": "Milliseconds this answer may take; it can lower the service's own budget, never raise it.",
-                "schema": {"type": "number", "exclusiveMinimum": 0},
+                "schema": {"type": "number", "minimum": 0.001, "maximum": 999_999},
             }
         ]
     return {"post": operation}

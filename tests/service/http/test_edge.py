@@ -125,9 +125,10 @@ def test_a_budget_is_lowered_by_its_header_and_never_raised(edge: Any, payment: 
     assert 45 <= granted(edge, payment) < 60
     assert 12.5 <= granted(edge, payment, x_pointsman_budget_ms="12.5") < 27
     assert 45 <= granted(edge, payment, x_pointsman_budget_ms="5000") < 60
+    assert 12.3 <= granted(edge, payment, x_pointsman_budget_ms="12.3456789012345678901234") < 27
 
 
-@pytest.mark.parametrize("raw", ["", "0", "-5", "soon", "nan", "inf", "1e3", "1_0", " 5", "5;6", "9" * 30])
+@pytest.mark.parametrize("raw", ["", "0", "0.0009", "-5", "soon", "nan", "inf", "1e3", "1_0", " 5", "5;6", "9" * 30])
 def test_a_budget_that_is_no_number_is_refused(edge: Any, payment: Any, raw: str) -> None:
     assert edge.post("auth", payment, x_pointsman_budget_ms=raw).refusal == (400, "bad_header", "$")
 
@@ -356,9 +357,33 @@ def test_the_schema_accepts_its_own_examples(edge: Any) -> None:
 def test_the_schema_refuses_what_the_edge_refuses(edge: Any, payment: Any) -> None:
     document = edge.get("/schema").json
     schema = resolved(document, {"$ref": "#/components/schemas/AuthRequest"})
-    for change in ({"amount": 1}, {"amount_minor": "1"}, {"attempt": 0}, {"initiator": "nobody"}):
+    changes = (
+        {"amount": 1},
+        {"amount_minor": "1"},
+        {"attempt": 0},
+        {"initiator": "nobody"},
+        {"currency": "ZZZ"},
+        {"processors": ["adler", "adler"]},
+        {"occurred_at": "2200-01-01T00:00:00Z"},
+        {"occurred_at": "1969-12-31T23:59:59Z"},
+    )
+    jsonschema.validate({**payment, "processors": ["adler", "brook"], "occurred_at": "2199-12-31T23:59:59Z"}, schema)
+    for change in changes:
+        assert edge.post("auth", {**payment, **change}).status == 422
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**payment, **change}, schema)
+
+
+def test_the_schema_wants_a_status_of_an_authorisation_alone(edge: Any) -> None:
+    document = edge.get("/schema").json
+    schema = resolved(document, {"$ref": "#/components/schemas/Outcome"})
+    for outcome in ({"status": "approved"}, {"kind": "refund"}, {"kind": "chargeback", "status": None}):
+        jsonschema.validate({"payment_id": "pay_1", **outcome}, schema)
+        assert edge.post("outcomes", {"payment_id": "pay_1", **outcome}).status == 200
+    for outcome in ({}, {"status": None}, {"kind": "authorisation"}):
+        assert edge.post("outcomes", {"payment_id": "pay_1", **outcome}).code == "status_required"
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"payment_id": "pay_1", **outcome}, schema)
 
 
 def test_every_example_is_what_it_says_it_is() -> None:
