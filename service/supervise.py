@@ -186,7 +186,8 @@ class Supervisor:
     def _running(self) -> list[Worker]:
         """Return the workers that still run, having noted how the others ended."""
         for worker in self._workers:
-            self._worst = self._worst or worker.ended() or 0
+            code = worker.ended()
+            self._worst = self._worst or code or 0
         return [worker for worker in self._workers if worker.process is not None]
 
 
