@@ -38,12 +38,12 @@ _BEYOND: Final[int] = 10**LONGEST
 def suspicious_json(body: bytes) -> bool:
     """Return whether JSON may hold a card number. False is certain, True is a reason to look closer."""
     if _BACKSLASH in body and b"\\u" in body:
-        codes = b"".join(_ESCAPE.findall(body)).decode()
-        escaped = bytes.fromhex(codes).decode("utf-16-be", "surrogatepass")
+        parts = _ESCAPE.split(body)
+        escaped = bytes.fromhex(b"".join(parts[1::2]).decode()).decode("utf-16-be", "surrogatepass")
         # What follows a pair of backslashes may be no escape: that takes a parser to say.
         if b"\\\\" in body or _ODD.search(escaped) is not None:
             return True
-        body = _ESCAPE.sub(b".", body)
+        body = b".".join(parts[::2])
     if not body.isascii():
         try:
             others = body.translate(None, _ASCII).decode()
