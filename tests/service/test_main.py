@@ -29,7 +29,7 @@ class Fake:
     async def ping(self): return None
     async def close(self): sys.stderr.write("part closed\\n")
 
-def build(settings):
+def build(settings, _folder=None):
     metrics = Metrics()
     journal = open_journal(settings.journal, sync=settings.journal_sync, metrics=metrics)
     fake = Fake()

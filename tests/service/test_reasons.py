@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from service.policy import words
 from service.policy.constraints import HARD, SEVERITY
 from service.policy.rule import DeclineClass
 from service.policy.rules import FOLDER
@@ -64,6 +65,7 @@ def is_detail(node: ast.expr) -> bool:
 
 def reasons() -> set[str]:
     found = {code for source in SOURCES for code in written(ast.parse(source.read_text(encoding="utf-8")))}
+    found |= {said[0] for name, said in vars(words).items() if name.isupper() and isinstance(said, tuple)}
     found |= {f"class_{name}" for name in get_args(DeclineClass)}
     for file in FOLDER.glob("*.toml"):
         rules = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -76,12 +76,12 @@ def test_a_model_that_fails_is_answered_by_its_prior(answer: Callable[[int], Any
         priors, rates = parts.bundle.scorer.prior, parts.bundle.rates
         assert rates is not None
         decided = await parts.decide.auth(auth(), deadline=soon())
-        assert decided.degraded == ("model:approval_failed", "model:risk_failed")
+        assert decided.degraded == ("model:risk_failed", "model:approval_failed")
         assert decided.risk_score == priors("risk")
         for one in decided.ranking:
             assert one.approval_probability == rates.of(auth(), one.processor).probability
         sent = await parts.decide.routing(routing(), deadline=soon())
-        assert sent.degraded == ("model:routing_failed", "model:risk_failed")
+        assert sent.degraded == ("model:risk_failed", "model:routing_failed")
         again = await parts.decide.retry(retry("atlas", "91"), deadline=soon())
         assert again.degraded == ("model:retry_failed",)
         assert again.success_probability == priors("retry", "visa|91")

@@ -130,7 +130,18 @@ def test_the_ways_that_are_estimated_are_those_of_the_policy(tell: Tell) -> None
         question = auth(credentials=("network_token", "card_number"), is_network_token=False)
         answer = await parts.decide.auth(question, deadline=soon())
         inputs = await inputs_of(parts, answer.decision_id)
-        assert inputs.variants == parts.bundle.policy.variants(question, "auth")
+        policy = parts.bundle.policy
+        assert inputs.risk is not None
+        assert inputs.variants == policy.needed(
+            question,
+            inputs.processors,
+            policy.variants(question, "auth"),
+            inputs.risk,
+            kind="auth",
+            at=inputs.moment_us,
+            ledger=inputs.ledger,
+        )
+        assert set(inputs.variants) <= set(policy.variants(question, "auth"))
         assert len(inputs.variants) > 1
         assert len(inputs.approval) == len(inputs.variants)
         assert {len(row) for row in inputs.approval} == {len(inputs.processors)}
