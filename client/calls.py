@@ -129,7 +129,7 @@ class Call(NamedTuple, Generic[T]):
         problem = _problem(content) if media == "application/problem+json" else None
         if status in _OVERLOADED:
             raise Overloaded(status, _seconds(headers.get("retry-after")), problem)
-        if status >= 500:
+        if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
             raise Failed(status, problem)
         if 400 <= status < 500:
             raise _REFUSALS.get(status, Refused)(problem or _unexplained(status))

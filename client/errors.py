@@ -11,7 +11,7 @@
         ├── TimedOut            nothing came in the time there was
         ├── Unreachable         no connection, or one that broke
         ├── Overloaded          the service asks to be left alone for a while (429, 503)
-        ├── Failed              the service, or a proxy before it, failed (any other 5xx)
+        ├── Failed              the service, or a proxy before it, failed (any other 5xx), or got the request too slowly (408)
         └── Unreadable          an answer came that is not of the contract
 
 No message carries a value of a request, nor a key. This module must not know HTTP libraries.
@@ -113,12 +113,12 @@ class Overloaded(Unavailable):
 
 
 class Failed(Unavailable):
-    """The service, or a proxy before it, failed.
+    """The service, or a proxy before it, failed, or did not get the whole request in its time.
 
     Parameters
     ----------
     status
-        The status of 5xx.
+        The status: of 5xx, or 408, which proxies also send as they close a connection that was idle.
     problem
         What was said, when it was a problem of the contract.
     """

@@ -14,7 +14,7 @@ from client.options import Options
 
 FIRST_WAIT_SECONDS: Final = 0.02
 LONGEST_WAIT_SECONDS: Final = 0.5
-_PASSING: Final = frozenset({502, 504})
+_PASSING: Final = frozenset({408, 502, 504})
 _draw: Final = random.SystemRandom()
 
 

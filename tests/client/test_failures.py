@@ -45,6 +45,8 @@ PASSING = {
     "503": fake.problem(503, "not_ready", retry_after="0"),
     "502": fake.reply(502, b"<h1>bad gateway</h1>", "text/html"),
     "504": fake.reply(504),
+    "408": fake.problem(408, "request_timeout"),
+    "408 of a proxy": fake.raw(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
 }
 
 
