@@ -13,6 +13,7 @@
     ├── JournalUnavailable      an event that could not be made durable
     ├── DecisionNotFound        a decision id that the journal does not know
     ├── Overloaded              more at once than was set to be taken on
+    ├── ShelfUnavailable        a shelf of bundles that cannot be read or written
     ├── CredentialsRefused      a file of keys or certificates that cannot be used
     ├── AccessRefused           who asks may not have what was asked for
     │   ├── Unauthenticated     nobody that is known
@@ -193,6 +194,20 @@ class Overloaded(ServiceError):
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(f"more {what} than may be; try again")
+
+
+class ShelfUnavailable(ServiceError):
+    """The shelf of bundles cannot be read or written, so that no other bundle can be made the active one.
+
+    Parameters
+    ----------
+    reason
+        What the disk said.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the shelf of bundles cannot be used: {reason}")
 
 
 class CredentialsRefused(ServiceError):

@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from contracts.activation import ActivateRequest, ActivationHistory, ActivationReceipt, AdminAct, RollbackRequest
 from service import shelf
 from service.access.gate import Gate
-from service.errors import BundleRefused, Forbidden, RequestRefused, ServiceError
+from service.errors import BundleRefused, Forbidden, RequestRefused, ServiceError, ShelfUnavailable
 from service.http.answers import problem_response, response
 from service.http.guard import caller_of, guarded, template
 from service.http.messages import Message
@@ -65,7 +65,7 @@ class Administration:
         ------
         RequestRefused
             ``unknown_bundle``, ``bundle_refused`` or ``no_earlier_bundle``.
-        BundleRefused
+        ShelfUnavailable
             When the shelf cannot be written.
         """
         receipt = await asyncio.to_thread(self._move, act, version, by, source, claim)
@@ -79,14 +79,14 @@ class Administration:
 
         Raises
         ------
-        BundleRefused
+        ShelfUnavailable
             When the shelf cannot be read.
         """
         try:
             acts = shelf.activations(self._folder)[-LONGEST_HISTORY:]
             return ActivationHistory(active=shelf.active(self._folder), activations=acts[::-1])
         except (OSError, UnicodeDecodeError) as error:
-            raise _unusable(self._folder, error) from error
+            raise _unavailable(error) from error
 
     def _move(self, act: AdminAct, version: str | None, by: str, source: str, claim: str | None) -> ActivationReceipt:
         if version is not None and not (self._folder / version).is_dir():
@@ -106,13 +106,13 @@ class Administration:
                     raise RequestRefused(code="bundle_refused", path=path, detail=error.reason) from None
                 done = shelf.point(self._folder, chosen, act=act, by=by, source=source, forwarded_for=claim)
         except OSError as error:
-            raise _unusable(self._folder, error) from error
+            raise _unavailable(error) from error
         return ActivationReceipt(active=chosen, activation=done)
 
 
-def _unusable(folder: Path, error: Exception) -> BundleRefused:
+def _unavailable(error: Exception) -> ShelfUnavailable:
     reason = error.strerror if isinstance(error, OSError) else None
-    return BundleRefused(str(folder), f"the shelf cannot be used: {reason or type(error).__name__}")
+    return ShelfUnavailable(reason or type(error).__name__)
 
 
 def administration_handlers(

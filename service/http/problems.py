@@ -64,6 +64,7 @@ MAPPINGS: Final[dict[type[ServiceError], Mapping]] = {
     errors.JournalUnavailable: Mapping(503, "journal_unavailable", "The journal is unavailable", "try again", 1),
     errors.Overloaded: Mapping(429, "overloaded", "Too much at once", None, 1),
     errors.DecisionNotFound: Mapping(404, "decision_not_found", "No such decision"),
+    errors.ShelfUnavailable: Mapping(503, "shelf_unavailable", "The shelf of bundles is unavailable", None, 1),
     errors.CredentialsRefused: Mapping(500, "internal", "An error inside", "the service failed; it is logged"),
     errors.AccessRefused: Mapping(403, "forbidden", "Not for this key or token"),
     errors.Unauthenticated: Mapping(401, "unauthenticated", "Who asks is not known"),

@@ -268,7 +268,8 @@ def test_a_shelf_that_cannot_be_written_is_a_503_and_nothing_moves(guarded: Guar
     (guarded.shelf / shelf.ACTIVATIONS).unlink()
     (guarded.shelf / shelf.ACTIVATIONS).mkdir()
     answer = guarded.act("activate", {"version": "v2"})
-    assert (answer.status, answer.code) == (503, "not_ready")
+    assert (answer.status, answer.code) == (503, "shelf_unavailable")
+    assert answer.json["detail"] == "the shelf of bundles cannot be used: Is a directory"
     assert (guarded.shelf / "active").read_text() == "v1\n"
     assert guarded.ask("GET", "/api/models/history", "read").status == 503
 
