@@ -1,22 +1,24 @@
 """``python -m benchmarks.journal``: what keeping an event costs, beside SQLite in the same run.
 
 Three questions: how many events a second and at what processor time, when nothing else is done; how much later a request is
-answered that has to be kept, at a constant rate and with work of its own; and what the interpreter's switch interval does to
-that. Subjects take turns, round by round, and the median of the rounds is shown.
+answered that has to be kept, at a constant rate and with work of its own; and what the interpreter's switch interval does to a
+thread that writes beside a busy loop. Subjects take turns, round by round, and the median of the rounds is shown.
 """
 
 import argparse
 import asyncio
 import gc
 import itertools
+import os
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,19 +29,34 @@ from benchmarks.sqlite_journal import SqliteJournal
 from contracts.event import AuthDecided, JournalEvent
 from features.assemble import WIDTH
 from service.errors import JournalUnavailable
-from service.journal import LogJournal, NullJournal
+from service.journal import Keeping, LogJournal, NullJournal, prepare
 
 CANDIDATES: Final = 5
 BURN_SECONDS: Final = 100e-6
 """Work of a request beside its journal: about what a whole decision takes."""
 SWITCH_MS: Final = (5.0, 1.0, 0.5, 0.1)
+"""Switch intervals of the interpreter; 5 is its own."""
+TURNS_MS: Final = (0.1, 1.0, 6.0)
+"""How long the event loop works before it looks at its sockets: one request, ten, and sixty."""
+DISK_SECONDS: Final = 200e-6
 
 Subject = Callable[[Path], Any]
+
+
+def _log(folder: Path, sync: Literal["full", "async"] = "full") -> LogJournal:
+    """Return the journal as it is seconds after its start: in a segment that was made beforehand."""
+    writer = folder / "0"
+    writer.mkdir(parents=True)
+    prepare.prepare(writer, Keeping().segment_bytes, 0.0, threading.Event())
+    return LogJournal(folder, sync=sync)
+
+
 SUBJECTS: Final[dict[str, Subject]] = {
     "nothing kept": lambda _: NullJournal(),
     "sqlite": SqliteJournal,
-    "log": LogJournal,
-    "log, async": lambda folder: LogJournal(folder, sync="async"),
+    "log": _log,
+    "log, not made ready": LogJournal,
+    "log, async": lambda folder: _log(folder, "async"),
 }
 
 
@@ -98,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host = machine()
     size = len(msgspec.msgpack.encode(events[0]))
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {host.processor}, {host.cores} cores, {host.system}, {host.python}")
-    print(f"events of {size:,} bytes; medians of {chosen.rounds} rounds of {chosen.seconds:g} s\n")
+    print(
+        f"load before {host.load_before or 0:.1f}; events of {size:,} bytes; medians of {chosen.rounds} rounds of {chosen.seconds:g} s\n"
+    )
     bench = Bench(events, chosen.folder, chosen.seconds, chosen.waiting)
     print(f"kept as fast as it goes, {chosen.waiting} waiting:")
     print(f"  {'':<22}{'events/s':>10}{'CPU us/event':>14}{'of the loop':>13}")
@@ -111,16 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(_HEADING)
     for name, many in bench.rounds(chosen.rounds, SUBJECTS, lambda make: bench.paced(make, chosen.rate)):
         _print(name, many)
-    print(f"\n{chosen.waiting} tasks, {work}, again as soon as kept, by the interpreter's switch interval, ms:")
-    print(_HEADING)
-    for name, many in bench.rounds(chosen.rounds, {f"log, {ms:g} ms": ms for ms in SWITCH_MS}, bench.switching):
-        _print(name, many)
-    print(f"\nthe same at {chosen.rate:,.0f} requests a second, ms from due to kept:")
-    print(_HEADING)
-    for name, many in bench.rounds(
-        chosen.rounds, {f"log, {ms:g} ms": ms for ms in SWITCH_MS}, lambda ms: bench.switching(ms, chosen.rate)
-    ):
-        _print(name, many)
+    print(
+        "\nhow long the writer waits for the interpreter lock when the disk is done, ms (median), and the loop's share:"
+    )
+    print(f"  {'':<22}" + "".join(f"{f'switch {ms:g} ms':>16}" for ms in SWITCH_MS))
+    for turn in TURNS_MS:
+        cells = {f"{ms:g}": ms for ms in SWITCH_MS}
+        found = bench.rounds(chosen.rounds, cells, lambda ms, turn=turn: handed_over(ms, turn, chosen.seconds / 4))
+        line = "".join(f"{_median(many, 0) * 1e3:>9.2f} {_median(many, 1):>6.0%}" for _, many in found)
+        print(f"  a turn of {turn:g} ms".ljust(24) + line)
     return 0
 
 
@@ -212,36 +230,6 @@ class Bench:
         paced: Paced = self._with(make, run)
         return paced
 
-    def busy(self, make: Subject) -> Paced:
-        """Keep an event of each request of tasks that ask again at once."""
-
-        async def run(journal: Any) -> Paced:
-            waits: list[float] = []
-            begin = time.perf_counter()
-            until = begin + self._seconds
-
-            async def task(own: Iterator[JournalEvent]) -> None:
-                while (now := time.perf_counter()) < until:
-                    _burn(BURN_SECONDS)
-                    await journal.append(next(own))
-                    waits.append(time.perf_counter() - now)
-                    await asyncio.sleep(0)
-
-            await self._together(task)
-            return _quantiles(waits, time.perf_counter() - begin)
-
-        paced: Paced = self._with(make, run)
-        return paced
-
-    def switching(self, milliseconds: float, rate: float | None = None) -> Paced:
-        """Do so with the log, with another switch interval."""
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(milliseconds / 1000)
-        try:
-            return self.busy(SUBJECTS["log"]) if rate is None else self.paced(SUBJECTS["log"], rate)
-        finally:
-            sys.setswitchinterval(before)
-
     async def _together(self, task: Callable[[Iterator[JournalEvent]], Awaitable[None]]) -> None:
         parts = [itertools.cycle(self._events[place :: self._waiting]) for place in range(self._waiting)]
         await asyncio.gather(*(task(part) for part in parts))
@@ -257,6 +245,45 @@ class Bench:
 
         with TemporaryDirectory(dir=self._folder) as folder:
             return uvloop.run(whole(Path(folder)))
+
+
+def handed_over(switch_ms: float, turn_ms: float, seconds: float) -> tuple[float, float]:
+    """Return how long a thread that is done with the disk waits for a busy loop, and how busy that could be.
+
+    The disk is a sleep here, which gives the lock away as a write does; the loop looks at a pipe after every turn.
+    """
+    waits: list[float] = []
+    is_over = threading.Event()
+
+    def writer() -> None:
+        while not is_over.is_set():
+            begin = time.perf_counter()
+            time.sleep(DISK_SECONDS)
+            waits.append(time.perf_counter() - begin - DISK_SECONDS)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(switch_ms / 1000)
+    reading, writing = os.pipe()
+    thread = threading.Thread(target=writer)
+    try:
+        thread.start()
+        turns, until = 0, time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            _burn(turn_ms / 1000)
+            os.write(writing, b"x")
+            os.read(reading, 1)
+            turns += 1
+    finally:
+        is_over.set()
+        thread.join()
+        os.close(reading)
+        os.close(writing)
+        sys.setswitchinterval(before)
+    return statistics.median(waits), turns * turn_ms / 1000 / seconds
+
+
+def _median(many: list[Any], place: int) -> float:
+    return float(statistics.median(each[place] for each in many))
 
 
 def _burn(seconds: float) -> None:

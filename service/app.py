@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,9 @@ from service.settings import Settings
 
 log: Final = logging.getLogger(__name__)
 _DAY_SECONDS: Final = 86_400
+SWITCH_SECONDS: Final = 0.0005
+"""After so long a thread that waits for the interpreter lock gets it, whatever the one that has it is doing. For Python's own
+5 ms the event loop would wait for a thread that looks something up, and the journal's writer for a loop with much to do."""
 
 
 class Application(Litestar):
@@ -323,6 +327,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         raise SettingsError(variable, expected="a rule file", came=f"one that is refused: {error}") from error
     gate = open_gate(settings)
     certificate = open_certificate(settings)
+    sys.setswitchinterval(SWITCH_SECONDS)
     metrics = Metrics()
     event_seconds, answer_seconds = settings.event_ttl_days * _DAY_SECONDS, settings.answer_hours * 3600
     inner = open_store(settings.store, timeout_ms=settings.store_timeout_ms, event_ttl_seconds=event_seconds)
