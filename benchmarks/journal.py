@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, NamedTuple
@@ -115,9 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host = machine()
     size = len(msgspec.msgpack.encode(events[0]))
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {host.processor}, {host.cores} cores, {host.system}, {host.python}")
-    print(
-        f"load before {host.load_before or 0:.1f}; events of {size:,} bytes; medians of {chosen.rounds} rounds of {chosen.seconds:g} s\n"
-    )
+    print(f"load before {host.load_before or 0:.1f}; events of {size:,} bytes; medians of {chosen.rounds} rounds\n")
     bench = Bench(events, chosen.folder, chosen.seconds, chosen.waiting)
     print(f"kept as fast as it goes, {chosen.waiting} waiting:")
     print(f"  {'':<22}{'events/s':>10}{'CPU us/event':>14}{'of the loop':>13}")
@@ -135,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(f"  {'':<22}" + "".join(f"{f'switch {ms:g} ms':>16}" for ms in SWITCH_MS))
     for turn in TURNS_MS:
-        cells = {f"{ms:g}": ms for ms in SWITCH_MS}
-        found = bench.rounds(chosen.rounds, cells, lambda ms, turn=turn: handed_over(ms, turn, chosen.seconds / 4))
+        measure = partial(handed_over, turn_ms=turn, seconds=chosen.seconds / 4)
+        found = bench.rounds(chosen.rounds, {f"{ms:g}": ms for ms in SWITCH_MS}, measure)
         line = "".join(f"{_median(many, 0) * 1e3:>9.2f} {_median(many, 1):>6.0%}" for _, many in found)
         print(f"  a turn of {turn:g} ms".ljust(24) + line)
     return 0

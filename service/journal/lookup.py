@@ -179,7 +179,8 @@ class Lookup:
         heads: bytes | None = None
         if writer == self._writer and self._own is not None:
             first, own = self._own()
-            heads = own if first == segment.first else None
+            # None at the moment between two segments: then it is asked as any other is.
+            heads = own if own and first == segment.first else None
         if heads is None:
             sealed = Index.open(segment.path, segment.first)
             if sealed is not None:
