@@ -10,9 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from service.errors import JournalUnavailable
+from service.journal.cursor import count_in
 from service.journal.index import path_of
 from service.journal.lookup import find_in
-from service.journal.reader import Entry, Gap, JournalReader, count_in
+from service.journal.reader import Entry, Gap, JournalReader
 from service.journal.verify import verify
 from service.settings import Settings
 

@@ -6,6 +6,7 @@ This module must not know how files are laid out.
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,6 +78,8 @@ class LogJournal:
         # The same two lists for ever: the hot path reaches them at once.
         self._frames, self._waiting = self._writer.frames, self._writer.waiting
         self._lookup = Lookup(folder, writer, self._writer.open_segment)
+        self._reader = JournalReader(folder)
+        self._shipping = threading.Lock()
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal-reader")
         self._metrics.journal_queue = lambda: len(self._waiting)
         self._metrics.journal_failing = lambda: self.failing is not None
@@ -161,8 +164,12 @@ class LogJournal:
         JournalUnavailable
             When the files cannot be read.
         """
-        with JournalReader(self._folder) as reader:
-            return [(entry.number, entry.event()) for entry in reader.read(self._name, after, limit).entries]
+        with self._shipping:
+            # Open from page to page: whoever goes through it all does not look for each place anew.
+            page = self._reader.read(self._name, after, limit)
+            if self._closed:
+                self._reader.close()
+        return [(entry.number, entry.event()) for entry in page.entries]
 
     def end(self) -> int:
         """Return the number of this writer's last event that is durable; 0 when there is none."""
@@ -176,6 +183,8 @@ class LogJournal:
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._reading.shutdown)
         self._lookup.close()
+        with self._shipping:
+            self._reader.close()
 
     def _refuse_if_need_be(self) -> None:
         writer = self._writer

@@ -87,7 +87,7 @@ class Log:
         self.heads = bytearray()
         self.sealed: list[tuple[Segment, bytes]] = []
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             self._lock = lock.take(folder)
             self._next, found = take_over(folder)
             if found is not None:
@@ -297,7 +297,7 @@ class Log:
 
     def _hold(self) -> None:
         """Make the folder and take its lock, unless both are as they were."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        _make(self._folder)
         if not _is_at(self._lock, self._folder / lock.FILE):
             held = lock.take(self._folder)
             os.close(self._lock)
@@ -313,11 +313,7 @@ class Log:
     def _made_durable(self, descriptor: int) -> None:
         """Wait until the disk has a new file, and its name."""
         os.fsync(descriptor)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(self._folder)
 
     def _seal(self) -> None:
         """Close the segment; one without events goes."""
@@ -342,6 +338,23 @@ class Log:
             if descriptor >= 0:
                 os.close(descriptor)
         self._descriptor = self._lock = -1
+
+
+def _make(folder: Path) -> None:
+    """Make a writer's folder and the journal's, durable on return, unless they are there."""
+    made = [path for path in (folder.parent, folder) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in made:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _whole(frames: list[bytes], written: int) -> tuple[int, int]:

@@ -7,7 +7,6 @@ can no longer be read is reported as a gap. This module must not write.
 
 import contextlib
 import heapq
-import os
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -19,9 +18,9 @@ import msgspec
 from contracts.event import JournalEvent
 from service.errors import JournalUnavailable
 from service.journal import lock
-from service.journal.frame import HEAD_SIZE, NAMED, event_in
-from service.journal.index import Index
-from service.journal.segment import START_SIZE, Segment, blocks, segments_in, writers_in
+from service.journal.cursor import Cursor, count_in
+from service.journal.frame import event_in
+from service.journal.segment import Segment, segments_in, writers_in
 
 POLL_SECONDS: Final = 0.1
 _PAGE: Final = 1_000
@@ -142,7 +141,7 @@ class JournalReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         # Per writer: the segment that was read last, open, and the number and the offset of what comes next in it.
-        self._open: dict[str, _Cursor] = {}
+        self._open: dict[str, Cursor] = {}
         writers_in(folder)
 
     def __enter__(self) -> "JournalReader":
@@ -302,7 +301,7 @@ class JournalReader:
         if cursor is None or not cursor.is_at(segment, page.after + 1):
             if cursor is not None:
                 cursor.close()
-            cursor = self._open[writer] = _Cursor(segment)
+            cursor = self._open[writer] = Cursor(segment)
             if not cursor.seek(page.after + 1):
                 if is_last:
                     page.gaps.append(Gap(writer, page.after + 1, cursor.number - 1, "behind"))
@@ -315,73 +314,6 @@ class JournalReader:
         if is_last and page.entries:
             cursor.sync()
         return page._replace(after=cursor.number - 1)
-
-
-class _Cursor:
-    """A place in an open segment.
-
-    Attributes
-    ----------
-    number
-        Of the event that comes next.
-    """
-
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-        self._descriptor = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
-        self._offset = START_SIZE
-        self.number = segment.first
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def is_at(self, segment: Segment, number: int) -> bool:
-        """Whether this is that place; a segment that was made again under its name is another."""
-        if self._segment != segment or self.number != number:
-            return False
-        named, own = segment.path.stat(), os.fstat(self._descriptor)
-        return (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino)
-
-    def seek(self, number: int) -> bool:
-        """Go to the event of a number that is not before the segment; return whether all before it are there."""
-        if not self._jump(number):
-            for _ in self.read(number - self._segment.first):
-                pass
-        return self.number == number
-
-    def _jump(self, number: int) -> bool:
-        """Go to an event by the index; return whether that knows it."""
-        index = Index.open(self._segment.path, self._segment.first)
-        if index is None:
-            return False
-        with index:
-            ordinal = number - self._segment.first
-            if ordinal > index.count:
-                return False
-            self._offset, self.number = index.offset(ordinal), number
-        return True
-
-    def read(self, limit: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield up to `limit` events that come next, as number and content; None for the content of one that is damaged."""
-        while limit > 0:
-            for offset, content, frames in blocks(self._descriptor, self._offset):
-                for at, end, good in frames[:limit]:
-                    self._offset = offset + end
-                    self.number += 1
-                    limit -= 1
-                    yield self.number - 1, content[at + HEAD_SIZE : end] if good else None
-                if limit <= 0:
-                    return
-            # Where the length of an event is damaged, an index still tells where the next one begins.
-            damaged = self.number
-            if not self._jump(damaged + 1):
-                return
-            limit -= 1
-            yield damaged, None
-
-    def sync(self) -> None:
-        """Wait until the disk has what was read: a writer may still be waiting for that."""
-        os.fdatasync(self._descriptor)
 
 
 class _Moment(msgspec.Struct):
@@ -429,21 +361,4 @@ def count(folder: Path) -> tuple[int, int]:
     except OSError as error:
         reason = f"{folder} cannot be read: {error.strerror or error}"
         raise JournalUnavailable(reason) from error
-    return events, decisions
-
-
-def count_in(segment: Segment) -> tuple[int, int]:
-    """Return how many events a segment holds, and how many of them are decisions."""
-    index = Index.open(segment.path, segment.first)
-    if index is not None:
-        with index:
-            return index.count, index.decisions
-    events = decisions = 0
-    descriptor = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for block in blocks(descriptor, START_SIZE):
-            events += len(block.frames)
-            decisions += sum(block.content[at + NAMED : at + NAMED + 4] != b"\0\0\0\0" for at, _, _ in block.frames)
-    finally:
-        os.close(descriptor)
     return events, decisions
