@@ -307,6 +307,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         When a part cannot work with these settings at all.
     """
     # Here, not above: the parts load onnxruntime and redis, which `create_app` and its tests do without.
+    from features.native import IS_NATIVE
     from service.catchup import CatchUp
     from service.decide import Decide
     from service.journal import Keeping, open_journal
@@ -328,6 +329,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
     gate = open_gate(settings)
     certificate = open_certificate(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
+    log.info("kernels: %s", "c" if IS_NATIVE else "python")
     metrics = Metrics()
     event_seconds, answer_seconds = settings.event_ttl_days * _DAY_SECONDS, settings.answer_hours * 3600
     inner = open_store(settings.store, timeout_ms=settings.store_timeout_ms, event_ttl_seconds=event_seconds)
