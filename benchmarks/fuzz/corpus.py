@@ -140,7 +140,8 @@ class Corpus:
             body, value = self._garbled(body), None
         kind = kept.kind if draw.random() < 0.97 else draw.choice(KINDS)
         if draw.random() < 0.001:
-            body += draw.choice((b" ", b"x", body)) * 600_000
+            more = draw.choice((b" ", b"x", body))
+            body += more * (1_200_000 // max(len(more), 1))
         return self._sent(kind, form, body[:1_200_000], value)
 
     def _sent(self, kind: str, form: str, body: bytes, value: Any) -> Case:
