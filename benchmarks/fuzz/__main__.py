@@ -1,7 +1,7 @@
 """``python -m benchmarks.fuzz``: a million hostile bodies through the whole service in process; 0 crashes, 0 answers of 5xx.
 
 Bodies are made from valid ones by changing values, fields, spelling and bytes; what reaches a new line of the edge, or a new
-kind of refusal, is kept and changed further. The same seed is the same run on the same Python.
+kind of refusal, is kept and changed further. Another seed is another run.
 """
 
 import argparse
@@ -155,12 +155,10 @@ def _read(case: Case, seen: Seen) -> tuple[str, str]:
 
 def show(report: Report) -> None:
     """Print a report."""
-    print(
-        f"{report.inputs:,} inputs in {report.seconds:.0f} s, {report.inputs / report.seconds:,.0f} a second; {report.kept} kept"
-    )
-    print(
-        f"lines of the edge reached: {report.reached} of {report.lines}, {report.share:.1%}; {report.kept} inputs kept"
-    )
+    rate, own = report.inputs / report.seconds, report.inputs / report.cpu_seconds
+    print(f"{report.inputs:,} inputs in {report.seconds:.0f} s, {rate:,.0f} a second ({own:,.0f} of processor time)")
+    reached = f"{report.reached} of {report.lines}, {report.share:.1%}"
+    print(f"lines of the edge reached: {reached}; {report.kept} inputs kept")
     for answer, count in sorted(report.answers.items()):
         print(f"  {answer:<30} {count:>9,}  {count / report.inputs:>6.1%}")
     print("slowest, in processor time:")

@@ -112,7 +112,13 @@ class Corpus:
         """Keep a case that reached something new."""
         if len(case.body) > _LONGEST_KEPT:
             return
-        value = None if case.value is None else pickle.dumps(case.value)
+        value = None
+        if case.value is not None:
+            try:
+                value = pickle.dumps(case.value)
+            except RecursionError:
+                # Deeper than can be changed any further: its bytes can.
+                value = None
         kept = Kept(case.kind, value, b"" if value is not None else case.body)
         if len(self._kept) < _MOST:
             self._kept.append(kept)
