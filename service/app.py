@@ -346,6 +346,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         settings.journal,
         sync=settings.journal_sync,
         metrics=metrics,
+        writer=str(settings.worker),
         keeping=Keeping(
             segment_bytes=settings.journal_segment_mib << 20,
             segment_seconds=settings.journal_segment_minutes * 60.0,
@@ -362,7 +363,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         work = CatchUp(
             store,
             journal,
-            Mark(settings.journal),
+            Mark(settings.journal, str(settings.worker)),
             bundles,
             learner,
             answer_seconds=answer_seconds,

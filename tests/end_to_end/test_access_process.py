@@ -326,3 +326,23 @@ def test_told_to_be_open_it_is_open(bundle_shelf: Path, tmp_path: Path) -> None:
     with serving(chosen, port, tmp_path / "log"), httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         until(lambda: client.get("/health/ready").status_code == 200)
         assert asked(client, None).status_code == 200
+
+
+def test_every_worker_takes_up_a_revoked_key(bundle_shelf: Path, tmp_path: Path, redis_url: str) -> None:
+    path = tmp_path / "keys.json"
+    made = keyfile.add(path, name="gateway", scopes=["decide"])
+    chosen = settings(
+        bundle_shelf, tmp_path, POINTSMAN_KEYS=str(path), POINTSMAN_STORE=redis_url, POINTSMAN_WORKERS="2"
+    )
+    with running(chosen, log=tmp_path / "log") as (url, _):
+
+        def answers() -> set[int]:
+            # A connection each, so that both workers are met.
+            return {
+                httpx.post(f"{url}/api/decisioning/auth", json=PAYMENT, headers=bearer(made.text)).status_code
+                for _ in range(24)
+            }
+
+        until(lambda: answers() == {200})
+        keyfile.revoke(path, made.key.id)
+        until(lambda: answers() == {401})
