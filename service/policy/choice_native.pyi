@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 
 from contracts.bundle import PolicyParameters
+from contracts.decision import Reason
 from contracts.inputs import Standing, Variant
 from contracts.payment import Payment
 from service.ledger import Entry
@@ -32,3 +33,5 @@ class Kernel:
         at: int,
         ledger: bytes | Sequence[Entry] | None,
     ) -> tuple[Variant, ...] | None: ...
+
+def said(words: tuple[str, str], *values: str | float) -> Reason: ...

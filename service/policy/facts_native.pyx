@@ -12,12 +12,12 @@ from datetime import timedelta
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
+from contracts.decision import Reason
 from contracts.payment import Payment
 from features.clock import EPOCH, micros
 from service.policy import words
 
 from service.policy.structs cimport place_of, pm_at
-from service.policy.words_native cimport Phrase
 
 cdef enum:
     MOST_KEPT = 4096
@@ -29,9 +29,10 @@ cdef Py_ssize_t ISSUER = place_of(Payment, "issuer_country")
 cdef Py_ssize_t MERCHANT_COUNTRY = place_of(Payment, "merchant_country")
 cdef Py_ssize_t CURRENCY = place_of(Payment, "currency")
 
-cdef Phrase _one_leg = Phrase(words.ONE_LEG_OUT)
-cdef Phrase _absent = Phrase(words.MERCHANT_INITIATED)
-cdef Phrase _required = Phrase(words.REQUIRED)
+
+def _reason(tuple words, *values):
+    code, text = words
+    return Reason(code=code, detail=text % values)
 
 
 cdef class Deal:
@@ -90,13 +91,14 @@ cdef class Corridor:
             return
         if issuing != acquiring and sca.one_leg_out is not None:
             self.scope[0] = self.scope[1] = Scope.ONE_LEG
-            self.one_leg = _one_leg.fill(issuer, merchant_country, sca.one_leg_out.bound.id)
+            self.one_leg = _reason(words.ONE_LEG_OUT, issuer, merchant_country, sca.one_leg_out.bound.id)
             return
         self.scope[0] = Scope.BOUND
-        self.required = _required.fill(issuer, merchant_country or "a country not named", sca.required.bound.id)
+        acquirer = merchant_country or "a country not named"
+        self.required = _reason(words.REQUIRED, issuer, acquirer, sca.required.bound.id)
         if sca.merchant_initiated is not None:
             self.scope[1] = Scope.ABSENT
-            self.absent = _absent.fill(sca.merchant_initiated.bound.id)
+            self.absent = _reason(words.MERCHANT_INITIATED, sca.merchant_initiated.bound.id)
 
     def _low_value(self, own_low, sca, str issuer, str currency):
         """Settle the low value threshold and its counters, as `Exemptions` does."""

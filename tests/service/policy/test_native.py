@@ -21,7 +21,7 @@ from tests.service.policy.test_standings import history
 if not native.THERE:
     pytest.skip("the kernels are not built", allow_module_level=True)
 
-from service.policy.words_native import Phrase
+from service.policy.choice_native import said
 
 NAMES = ("a", "b", "c", "d", "e", "zahlung_ä")
 COUNTRIES = ("US", "DE", "FR", "GB", "BR")
@@ -391,7 +391,16 @@ def test_sums_that_cannot_be_do_the_same_harm(sums, then, version):
     assert concluded(native.standings_of) == concluded(standings.standings_of)
 
 
-numbers = st.one_of(st.floats(), share, st.integers(-(10**9), 10**9).map(lambda whole: whole / 1000))
+# Ties, near ties, what rounds up to the next power of ten, and edges of the notation with an exponent.
+numbers = st.one_of(
+    st.floats(),
+    st.floats(-1.1e6, 1.1e6),
+    st.floats(0, 1.1e-3),
+    share,
+    st.integers(-(10**9), 10**9).map(lambda whole: whole / 1000),
+    st.integers(-(10**9), 10**9).map(lambda whole: whole / 128),
+    st.builds(lambda ten, part: 10.0**ten * (1.0 - part), st.integers(-6, 7), st.floats(-1e-4, 1e-4)),
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -402,7 +411,6 @@ numbers = st.one_of(st.floats(), share, st.integers(-(10**9), 10**9).map(lambda 
     floats=st.lists(numbers, min_size=8, max_size=8),
 )
 def test_a_phrase_says_what_the_format_says(phrase, texts, whole, floats):
-    filled = Phrase(phrase)
     kinds = [part[0] for part in phrase[1].replace(".4", "").replace(".1", "").split("%")[1:]]
     values = tuple({"s": texts, "d": whole, "g": floats, "f": floats}[kind][place] for place, kind in enumerate(kinds))
     try:
@@ -410,7 +418,7 @@ def test_a_phrase_says_what_the_format_says(phrase, texts, whole, floats):
         expected.encode()
     except UnicodeEncodeError:
         return
-    reason = filled.fill(*values)
+    reason = said(phrase, *values)
     assert (reason.code, reason.detail) == (phrase[0], expected)
 
 

@@ -1,6 +1,0 @@
-from contracts.decision import Reason
-
-class Phrase:
-    code: str
-    def __init__(self, words: tuple[str, str]) -> None: ...
-    def fill(self, *values: str | float) -> Reason: ...
