@@ -3,7 +3,7 @@
 This module must not know rules, nor how an answer is worded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp, inf
 from typing import Final, NamedTuple
 
@@ -63,6 +63,9 @@ class Retry(NamedTuple):
     place: int
     mode: Variant
 
+
+Best = Callable[[Sequence[Block], float], tuple[Retry | None, Retry | None]]
+"""Finds the best retry, and the best after another wait or sent in another way."""
 
 _Weighed = tuple[float, float, float, int, int, Variant]
 """A `Retry` before it is known to be one that is looked at again."""

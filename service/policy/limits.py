@@ -104,18 +104,20 @@ def _binding(book: RuleBook, request: Payment) -> tuple[Limit, ...]:
 
 
 def periods(
-    rules: Rules, request: Payment, attempts: Sequence[Entry], now: int, first: date, last: date
+    rules: Rules, book: RuleBook, request: Payment, attempts: Sequence[Entry], now: int, first: date, last: date
 ) -> tuple[Period, ...]:
     """Count attempts under the limits of today, and under those of every day up to `last` on which the rules change.
 
     Parameters
     ----------
+    book : RuleBook
+        Of the day `first`.
     attempts : sequence of Entry
         As `attempts_of` returns them.
     now : int
         Moment of the question, microseconds; `first` is its UTC day.
     """
-    counted = [Period(0, _count(_binding(rules.at(first), request), request.amount_minor, attempts, now))]
+    counted = [Period(0, _count(_binding(book, request), request.amount_minor, attempts, now))]
     for day, book in rules.between(first, last):
         begins = micros(datetime(day.year, day.month, day.day, tzinfo=UTC))
         counted.append(Period(begins, _count(_binding(book, request), request.amount_minor, attempts, now)))

@@ -14,15 +14,17 @@ from service.policy.terms import Agreements
 try:
     from service.policy.choice_native import Kernel
     from service.policy.facts_native import Facts
+    from service.policy.grid_native import best_of
     from service.policy.standings_native import standings_of
 except ImportError:
+    from service.policy.grid import best_of
     from service.policy.standings import standings_of
 
     THERE = False
 else:
     THERE = True
 
-__all__ = ["THERE", "Kernel", "kernel_of", "standings_of"]
+__all__ = ["THERE", "Kernel", "best_of", "kernel_of", "standings_of"]
 
 
 def kernel_of(

@@ -4,19 +4,19 @@ This module must not know how likely a retry is, nor what it is worth.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import date, datetime
+from typing import Final, NamedTuple
 
 import msgspec
 
 from contracts.decision import BoundRule, Quota, Reason, Verdict
 from contracts.inputs import Authentication, Credential
 from contracts.payment import RetryRequest
-from features.clock import SECOND, micros
+from features.clock import DAY, SECOND, micros, moment
 from service.ledger import APPROVED, RESERVED, Entry, attempt_id
 from service.policy.limits import Period, attempts_of, period_at, periods
 from service.policy.rule import Blame, DeclineClass, Treated
-from service.policy.rulebook import GRACE_US, Initiator, Reading, Treatment
+from service.policy.rulebook import GRACE_US, MOST_KEPT, Initiator, Reading, RuleBook, Treatment
 from service.policy.rules import Rules
 
 _SETTLED: Final[dict[Treated, Verdict]] = {
@@ -28,6 +28,7 @@ _SETTLED: Final[dict[Treated, Verdict]] = {
 """Treatments that are a verdict already; `schedule` and `retry` still need a plan."""
 _SENDS: Final[tuple[Verdict | None, ...]] = (None, "authenticate")
 """Verdicts of a permit after which something is sent."""
+_MOST_DAYS: Final = 64
 _LOOKED_FOR: Final = 40
 """The first attempt of a payment that the ledger knows is looked for among this many: more than any limit lets through."""
 
@@ -72,13 +73,43 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
     outside: int = 0
 
 
+class _Opening(msgspec.Struct, frozen=True, gc=False):
+    """What a decline means under the rules of a day, whichever payment it is of.
+
+    Attributes
+    ----------
+    reading, treatment
+        As the rule book has them.
+    rules, reasons
+        What an answer names and says first.
+    """
+
+    reading: Reading
+    treatment: Treatment
+    rules: tuple[BoundRule, ...]
+    reasons: tuple[Reason, ...]
+
+
+_Key = tuple[str, str, str | None, str | None, str | None, str, Initiator]
+"""(network as it came in, processor, code, advice, reason, issuer's country, initiator) of a decline."""
+
+
+class _Day(NamedTuple):
+    """A UTC day, its rules, and what declines were found to mean under them; None for one that no rule speaks of."""
+
+    date: date
+    book: RuleBook
+    openings: dict[_Key, _Opening | None]
+
+
 class Permits:
     """Says what declines permit under the rules of the day."""
 
-    __slots__ = ("_furthest", "_horizon", "_rules")
+    __slots__ = ("_days", "_furthest", "_horizon", "_rules")
 
     def __init__(self, rules: Rules, horizon_seconds: int, waits_seconds: tuple[int, ...]) -> None:
         self._rules = rules
+        self._days: dict[int, _Day] = {}
         # A retry may be sent a little late, and is not to be late for the horizon.
         self._horizon = horizon_seconds - GRACE_US // SECOND
         # A wait that a rule asks for is waited; for room in a quota nobody waits longer than what is weighed.
@@ -86,32 +117,22 @@ class Permits:
 
     def permit(self, request: RetryRequest, now: datetime, ledger: Sequence[Entry]) -> Permit:
         """Say what the rules permit after a decline; `Policy.permit` says how."""
-        day = now.astimezone(UTC).date()
-        book = self._rules.at(day)
-        decline = request.decline
-        initiator: Initiator = "merchant" if request.initiator == "merchant" else "customer"
-        reading = book.read(
-            book.network(request.card_network),
-            processor=decline.processor,
-            code=decline.response_code,
-            advice=decline.advice_code,
-            reason=decline.decline_reason,
-            country=request.issuer_country,
-            initiator=initiator,
-        )
-        if reading is None:
-            return _unruled()
         at = micros(now)
-        since = 0 if decline.declined_at is None else max(0, int((now - decline.declined_at).total_seconds()))
-        terms = _Terms(request, reading, book.treatment(reading.decline_class, initiator), since)
+        today = self._days.get(at // DAY) or self._open(at // DAY)
+        opening = _opening(today, request)
+        if opening is None:
+            return _unruled()
+        reading, decline = opening.reading, request.decline
+        since = 0 if decline.declined_at is None else max(0, (at - micros(decline.declined_at)) // SECOND)
+        terms = _Terms(request, opening, since)
         latest = self._horizon - _elapsed(request, ledger, at, since)
         if terms.within is not None:
             latest = min(latest, max(terms.within, terms.same))
         declined = attempt_id(request.payment_id, request.attempt) if ledger else 0
         following = attempt_id(request.payment_id, request.attempt + 1) if ledger else 0
         attempts, outside = attempts_of(request, declined, following, ledger, at)
-        last = (now + timedelta(seconds=max(0, latest))).astimezone(UTC).date()
-        counted = periods(self._rules, request, attempts, at, day, last)
+        last = moment(at + max(0, latest) * SECOND).date()
+        counted = periods(self._rules, today.book, request, attempts, at, today.date, last)
         quota = terms.bind(counted, at)
         if ledger:
             terms.know(request, declined, following, ledger, at)
@@ -139,6 +160,47 @@ class Permits:
             outside=outside,
         )
 
+    def _open(self, day: int) -> _Day:
+        """Take the rules of a day, counted from 1970."""
+        if len(self._days) >= _MOST_DAYS:
+            self._days.clear()
+        then = moment(day * DAY).date()
+        found = self._days[day] = _Day(then, self._rules.at(then), {})
+        return found
+
+
+def _opening(today: _Day, request: RetryRequest) -> _Opening | None:
+    """Return what the decline of a question means today; None where no rule speaks of it."""
+    decline = request.decline
+    initiator: Initiator = "merchant" if request.initiator == "merchant" else "customer"
+    network, code, advice = request.card_network, decline.response_code, decline.advice_code
+    reason, country = decline.decline_reason, request.issuer_country
+    key = (network, decline.processor, code, advice, reason, country, initiator)
+    if key in today.openings:
+        return today.openings[key]
+    book = today.book
+    reading = book.read(
+        book.network(network),
+        processor=decline.processor,
+        code=code,
+        advice=advice,
+        reason=reason,
+        country=country,
+        initiator=initiator,
+    )
+    opening = None
+    if reading is not None:
+        treatment = book.treatment(reading.decline_class, initiator)
+        said = f"{_said(request)}: {reading.decline_class}, blame {reading.blame} ({reading.rules[0].id})"
+        reasons = [Reason(code=f"class_{reading.decline_class}", detail=said)]
+        if code is None and reason is None and advice is None:
+            reasons.append(Reason(code="decline_unstated", detail="no response code, advice or reason was given"))
+        opening = _Opening(reading, treatment, (*reading.rules, treatment.bound), tuple(reasons))
+    if len(today.openings) >= MOST_KEPT:
+        today.openings.clear()
+    today.openings[key] = opening
+    return opening
+
 
 class _Terms:
     """What the reading of a decline and its treatment come to for one payment, tightened step by step."""
@@ -156,17 +218,10 @@ class _Terms:
         "within",
     )
 
-    def __init__(self, request: RetryRequest, reading: Reading, treatment: Treatment, since: int) -> None:
-        decline = request.decline
-        self.rules = [*reading.rules, treatment.bound]
-        self.reasons = [
-            Reason(
-                code=f"class_{reading.decline_class}",
-                detail=f"{_said(request)}: {reading.decline_class}, blame {reading.blame} ({reading.rules[0].id})",
-            )
-        ]
-        if decline.response_code is None and decline.decline_reason is None and decline.advice_code is None:
-            self.reasons.append(Reason(code="decline_unstated", detail="no response code, advice or reason was given"))
+    def __init__(self, request: RetryRequest, opening: _Opening, since: int) -> None:
+        reading, treatment = opening.reading, opening.treatment
+        self.rules = [*opening.rules]
+        self.reasons = [*opening.reasons]
         self.verdict = _SETTLED.get(treatment.verdict)
         self.authentication: Authentication = "three_ds" if request.uses_3ds else "none"
         self.credential: Credential | None = None

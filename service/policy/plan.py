@@ -16,7 +16,7 @@ from contracts.payment import RetryRequest
 from features.clock import SECOND, micros
 from service.ledger import Limit, attempt_id, used
 from service.policy.fees import Fees
-from service.policy.grid import Block, Column, Retry, Row, best_of, likeliest_of, within
+from service.policy.grid import Best, Block, Column, Retry, Row, likeliest_of, within
 from service.policy.limits import Period, period_at
 from service.policy.outlook import Outlook, Span
 from service.policy.permit import Permit
@@ -61,9 +61,11 @@ class Planner:
         What attempts cost, what merchants want otherwise, what processors can do.
     named
         How rules call a network.
+    best_of
+        `service.policy.grid.best_of`, or its compiled twin.
     """
 
-    __slots__ = ("_agreements", "_fees", "_named", "_outlook", "_parameters")
+    __slots__ = ("_agreements", "_best_of", "_fees", "_named", "_outlook", "_parameters")
 
     def __init__(
         self,
@@ -72,8 +74,10 @@ class Planner:
         agreements: Agreements,
         outlook: Outlook,
         named: Callable[[str], str],
+        best_of: Best,
     ) -> None:
         self._parameters = parameters
+        self._best_of = best_of
         self._fees = fees
         self._agreements = agreements
         self._outlook = outlook
@@ -135,7 +139,7 @@ class Planner:
             permit = msgspec.structs.replace(permit, reasons=(*permit.reasons, away))
         if stepping_up and not waits:
             return self._unscored(request, permit, processors, blocks[0], now)
-        best, second = best_of(blocks, self._parameters.retry.minimum_probability)
+        best, second = self._best_of(blocks, self._parameters.retry.minimum_probability)
         if best is None:
             return self._none(permit, *likeliest_of(blocks))
         least = self._parameters.retry.minimum_value_minor

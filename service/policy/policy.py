@@ -13,7 +13,7 @@ from contracts.outcome import Status
 from contracts.payment import Payment, RetryRequest
 from features.clock import micros, moment
 from service.ledger import Entry, Limit, entries
-from service.policy import blame, native
+from service.policy import blame, grid, native
 from service.policy.choice import Choice, Chooser
 from service.policy.constraints import compile_capabilities
 from service.policy.defaults import check
@@ -81,7 +81,7 @@ class Policy:
         return cls(
             policy_version=f"{parameters.version}+{rules.fingerprint}",
             chooser=Chooser(parameters, fees, rules, agreements, Weigher(fees, ables)),
-            retrier=Retrier(parameters, fees, rules, agreements, ables),
+            retrier=Retrier(parameters, fees, rules, agreements, ables, native.best_of if compiled else grid.best_of),
             rules=rules,
             kernel=native.kernel_of(parameters, fees, rules, agreements, ables) if compiled else None,
             known=None if hierarchy is None else frozenset(hierarchy.processors),

@@ -12,6 +12,7 @@ from contracts.payment import RetryRequest
 from service.ledger import Entry
 from service.policy.constraints import Able
 from service.policy.fees import Fees
+from service.policy.grid import Best, best_of
 from service.policy.outlook import Outlook
 from service.policy.permit import Permit, Permits
 from service.policy.plan import Planner, RetryChoice
@@ -27,10 +28,16 @@ class Retrier:
     __slots__ = ("_permits", "_planner")
 
     def __init__(
-        self, parameters: PolicyParameters, fees: Fees, rules: Rules, agreements: Agreements, ables: Mapping[str, Able]
+        self,
+        parameters: PolicyParameters,
+        fees: Fees,
+        rules: Rules,
+        agreements: Agreements,
+        ables: Mapping[str, Able],
+        best: Best = best_of,
     ) -> None:
         self._permits = Permits(rules, parameters.retry.horizon_seconds, parameters.retry.waits_seconds)
-        self._planner = Planner(parameters, fees, agreements, Outlook(ables), rules.network)
+        self._planner = Planner(parameters, fees, agreements, Outlook(ables), rules.network, best)
 
     def permit(self, request: RetryRequest, now: datetime, ledger: Sequence[Entry] = ()) -> Permit:
         """Say what the rules permit after a decline; `Policy.permit` says how."""

@@ -29,6 +29,8 @@ from service.policy.sca import Sca
 Initiator = Literal["customer", "merchant"]
 GRACE_US: Final = 10 * MINUTE
 """Every window is counted this much longer, so that an attempt sent up to so late after its time breaks no limit."""
+MOST_KEPT: Final = 4096
+"""The most that is remembered of what was looked up: networks and countries are named by whoever asks."""
 _ANY: Final = "*"
 _NO_ADVICE: Final = ""
 
@@ -131,6 +133,7 @@ class RuleBook:
         if declines and untreated:
             raise RuleError(untreated[0], f"expected a treatment in force whenever {declines[0].id} is")
         self._limits = _limits((rule for rule in rules if isinstance(rule, LimitRule)), regions)
+        self._bindings: dict[tuple[str, str, Initiator], tuple[Limit, ...]] = {}
         self.sca = Sca(rules, regions)
 
     def network(self, name: str) -> str:
@@ -207,14 +210,20 @@ class RuleBook:
         limits = self._limits.get(network)
         if limits is None:
             return ()
-        return tuple(
-            [
-                limit
-                for limit in limits
-                if (limit.initiator is None or limit.initiator == initiator)
-                and (limit.countries is None or country in limit.countries)
-            ]
-        )
+        key = (network, country, initiator)
+        found = self._bindings.get(key)
+        if found is None:
+            if len(self._bindings) >= MOST_KEPT:
+                self._bindings.clear()
+            found = self._bindings[key] = tuple(
+                [
+                    limit
+                    for limit in limits
+                    if (limit.initiator is None or limit.initiator == initiator)
+                    and (limit.countries is None or country in limit.countries)
+                ]
+            )
+        return found
 
     def _own_or_any(
         self, network: str, code: str | None, reason: str | None, country: str, initiator: Initiator
