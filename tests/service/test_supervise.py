@@ -122,6 +122,8 @@ def test_two_workers_serve_one_port_until_they_are_told_to_stop(tmp_path: Path, 
     lines = service.said()
     assert {line["worker"] for line in lines if line["message"] == "stopped"} == {0, 1}
     assert lines[-1]["message"] == "all workers have stopped"
+    # Each wrote its own events, and knows how far they are in the store.
+    assert {path.name for path in (tmp_path / "journal").iterdir()} >= {"0", "1", "applied.0", "applied.1"}
     assert list(tmp_path.glob("pointsman-*")) == []
 
 
