@@ -4,6 +4,8 @@ from typing import Final
 
 COMMANDS: Final = (
     ("make bench", "the parts of the hot path in process, each beside its floor"),
+    ("python -m benchmarks.hotpath", "every figure of the hot path in one run, beside its floors"),
+    ("python -m benchmarks.peers", "six other ways to serve a model and Pointsman, in turns on one core"),
     ("python -m benchmarks.load", "the service over HTTP on loopback, beside a bare ASGI app; --help for the options"),
     ("python -m benchmarks.state_size", "how large online state is, for a population of cards in a real redis-server"),
     (
@@ -11,7 +13,7 @@ COMMANDS: Final = (
         "what keeping an event costs, beside SQLite, and what the disk and the switch interval do",
     ),
     ("python -m benchmarks.violations", "millions of decisions that race for the same cards: is any rule broken?"),
-    ("python -m benchmarks.floor", "that bare ASGI app alone, for a load generator of your own"),
+    ("python -m benchmarks.floor", "that bare ASGI app alone, on port 8081, for a load generator of your own"),
     ("python -m benchmarks.scale", "the features of 1, 3 and 10 million attempts: time, memory, how they grow"),
     (
         "python -m benchmarks.policies",

@@ -1,8 +1,9 @@
 """``python -m benchmarks.floor``: the least a Python process can do with these messages over HTTP.
 
 A bare ASGI app on uvicorn with uvloop and httptools: it decodes the same typed request and encodes the same typed answer. With
-``FLOOR_MODELS=yes`` it also makes the ONNX runs of a decision in between, on the graphs and rows that `benchmarks.recorded`
-wrote down: as many, in the same order, of the same shapes. No guard, no checks, no state, no policy, no journal, no metrics.
+``FLOOR_MODELS=yes``, which is the default, it also makes the ONNX runs of a decision in between, on the graphs and rows that
+`benchmarks.recorded` wrote down: as many, in the same order, of the same shapes. No guard, no checks, no state, no policy, no
+journal, no metrics.
 """
 
 import gc
@@ -11,6 +12,7 @@ import socket
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
@@ -105,14 +107,24 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
 
+def _recorded() -> Record:
+    # Not above: a floor that is measured has no use for what simulates and fits.
+    from benchmarks.material import kept_shelf
+    from benchmarks.recorded import record
+
+    with TemporaryDirectory() as folder:
+        return record(kept_shelf(), Path(folder) / "recorded")
+
+
 def main() -> None:
-    """Serve on the port of ``FLOOR_PORT`` what ``FLOOR_RECORD`` holds, until told to stop."""
-    record = opened(Path(os.environ["FLOOR_RECORD"]))
+    """Serve on the port of ``FLOOR_PORT`` (8081) what ``FLOOR_RECORD`` holds (recorded now without it), until told to stop."""
+    given = os.environ.get("FLOOR_RECORD")
+    record = _recorded() if given is None else opened(Path(given))
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", int(os.environ["FLOOR_PORT"])))
+    listener.bind(("127.0.0.1", int(os.environ.get("FLOOR_PORT", "8081"))))
     config = uvicorn.Config(
-        App(record, models=os.environ["FLOOR_MODELS"] == "yes"),
+        App(record, models=os.environ.get("FLOOR_MODELS", "yes") == "yes"),
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (RuntimeError, redis.RedisError, NoPlace) as error:
         print(f"hotpath: {error}", file=sys.stderr)
         return 2
-    return 1 if any(row.errors for row in report.saturated) else 0
+    rows = [*report.saturated, *(each.row for each in report.steady), *(each.row for each in report.workers)]
+    return 1 if any(row.errors for row in rows) else 0
 
 
 def run(seconds: float) -> Report:
@@ -207,12 +208,17 @@ async def _workers(material: Material, count: int, seconds: float, notes: list[s
         own = _start(stack, material, REDIS, set(every[:count]), count)
         pid = own.server.pid
         subject = Subject(own.target, _questions(material.key), pid, None if own.redis is None else own.redis.pid)
-        await subject.closed("auth", CONNECTIONS, WARM_SECONDS, Seen())
+        # Longer than one alone: the port answers as soon as the first is ready, and the others are to be there.
+        await subject.closed("auth", CONNECTIONS, WARM_SECONDS * count, Seen())
         seen = Seen()
         for _ in range(TURNS):
             await subject.closed("auth", CONNECTIONS, seconds, seen)
         # Of several workers the first process is their supervisor, which answers nothing.
         workers = [each for each in usage.family(pid) if count == 1 or each != pid]
+        if len(workers) != count:
+            notes.append(
+                f"{len(workers)} of {count} workers were at work at the end: what they answered is not what {count} do"
+            )
         mib = [round(rss, 1) for each in workers if (rss := usage.rss_mib(each)) is not None]
         return Workers(
             workers=count,

@@ -80,10 +80,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def rendered(report: Report) -> str:
     """Return all tables as Markdown."""
     host = report.machine
-    calm = "" if host.load_before is None else f", load {host.load_before:.1f} before the start"
     runs = report.runs
     parts = [
-        f"{report.at:%Y-%m-%d %H:%M} UTC, {host.processor}, {host.cores} cores, {host.system}, {host.python}{calm}. One worker "
+        f"{report.at:%Y-%m-%d %H:%M} UTC, {host.described()}. One worker "
         f"on the first core, client and Redis on the other; {report.connections} connections; {report.turns} turns of "
         f"{report.seconds:g} s each. A decision makes {runs['auth']:.1f} ONNX runs for auth and {runs['retry']:.1f} for retry; "
         "so does the floor.",

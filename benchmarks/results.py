@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.client import Seen
+from features.native import IS_NATIVE
 
 QUANTILES: Final = (0.5, 0.95, 0.99, 0.999)
 JSON_FLOOR: Final = "floor, JSON alone"
@@ -55,13 +56,23 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it was measured, and how busy others kept it (load average of the last minute) when that began."""
+    """Where it was measured, and how busy others kept it (load average of the last minute) when that began.
+
+    `kernels` says whether what has a kernel in C ran on it; only the service has such.
+    """
 
     processor: str
     cores: int
     system: str
     python: str
     load_before: float | None
+    kernels: bool = False
+
+    def described(self) -> str:
+        """Return it in one line."""
+        calm = "" if self.load_before is None else f", load {self.load_before:.1f} before the start"
+        kernels = "kernels in C" if self.kernels else "without kernels in C"
+        return f"{self.processor}, {self.cores} cores, {self.system}, {self.python}, {kernels}{calm}"
 
 
 def machine() -> Machine:
@@ -72,6 +83,7 @@ def machine() -> Machine:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         load_before=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        kernels=IS_NATIVE,
     )
 
 

@@ -47,9 +47,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 def rendered(report: Report) -> str:
     """Return the table as Markdown, with where and when, and what it does not say."""
     host = report.machine
-    calm = "" if host.load_before is None else f", load {host.load_before:.1f} before the start"
     intro = (
-        f"{report.at:%Y-%m-%d %H:%M} UTC, {host.processor}, {host.cores} cores, {host.system}, {host.python}{calm}. Every server "
+        f"{report.at:%Y-%m-%d %H:%M} UTC, {host.described()}. Every server "
         f"has one worker and is kept to the first core, client and Redis to the other; {report.connections} connections in a "
         f"closed loop, {report.rounds} rounds of {report.seconds:g} s in turns, median of the rounds with least and most."
     )
