@@ -24,7 +24,7 @@ except ImportError:
 else:
     THERE = True
 
-__all__ = ["THERE", "Kernel", "best_of", "kernel_of", "standings_of"]
+__all__ = ["THERE", "best_of", "kernel_of", "standings_of"]
 
 
 def kernel_of(

@@ -5,7 +5,7 @@ This module must not know how probabilities came about, nor how an answer is sen
 
 from collections.abc import Container, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from contracts.bundle import Manifest
 from contracts.inputs import PolicyInputs, Standing, Variant
@@ -21,12 +21,14 @@ from service.policy.fees import Fees
 from service.policy.limits import attempt_limits
 from service.policy.lineup import Weigher
 from service.policy.modes import NONE, variants_of
-from service.policy.native import Kernel
 from service.policy.retry import Permit, Retrier, RetryChoice
 from service.policy.rule import Blame
 from service.policy.rules import Rules
 from service.policy.standings import standings_of
 from service.policy.terms import Agreements
+
+if TYPE_CHECKING:
+    from service.policy.choice_native import Kernel
 
 
 class Policy:
@@ -48,7 +50,7 @@ class Policy:
         rules: Rules,
         known: Container[str] | None,
         spread: float,
-        kernel: Kernel | None = None,
+        kernel: "Kernel | None" = None,
     ) -> None:
         self.policy_version = policy_version
         self._kernel = kernel
