@@ -137,6 +137,8 @@ class Caller:
 
     def free(self, line: "_Line") -> None:
         """Take a connection back."""
+        if not line.is_open:
+            return
         if self._waiting:
             line.ask(self._waiting.popleft())
         else:
@@ -192,7 +194,11 @@ class _Line(asyncio.Protocol):
         call.tries += 1
         self.call = call
         assert self._transport is not None
-        self._transport.write(call.request)
+        try:
+            self._transport.write(call.request)
+        except RuntimeError:
+            # The other side has ended it, and this side has not been told yet.
+            self._transport.abort()
 
     def close(self) -> None:
         if self._transport is not None:

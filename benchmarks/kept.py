@@ -14,7 +14,7 @@ import redis
 from contracts.event import JournalEvent, OutcomeSettled
 from features.layout import LAYOUTS
 from features.state import View
-from service.journal.reader import JournalReader
+from service.journal.reader import Entry, JournalReader
 from service.record import attempt_event, outcome_event
 from service.store.base import EVENT, STATE
 
@@ -65,7 +65,9 @@ def _marked(client: redis.Redis, payments: Sequence[str], events: Sequence[str])
 def events(folder: Path) -> list[JournalEvent]:
     """Return every event of a journal."""
     with JournalReader(folder) as reader:
-        return [entry.event() for entry in reader.merged()]
+        return [
+            entry.event() for writer in reader.writers() for entry in reader.walk(writer) if isinstance(entry, Entry)
+        ]
 
 
 class Journalled(NamedTuple):

@@ -20,7 +20,7 @@ from benchmarks.material import kept_shelf
 from service.models.active import POINTER
 from tests.servers import RedisServer, free_port
 
-JOURNAL_MB: Final = 24
+JOURNAL_MB: Final = 48
 """Size of the small file system that a journal is put on to fill it."""
 
 
@@ -175,6 +175,8 @@ class Rig:
             msg = f"a small tmpfs for the journal needs the right to mount: {done.stderr.decode().strip()}"
             raise NotHere(msg)
         self.stack.callback(lambda: subprocess.run(["umount", "-l", str(self.journal)], check=True))  # noqa: S603, S607
+        # Segments and a floor of free space that fit there.
+        self.settings |= {"JOURNAL_SEGMENT_MIB": "8", "JOURNAL_FLOOR_MIB": "1"}
         # The service ends before its file system does.
         self.stack.callback(self._stop_service)
 

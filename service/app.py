@@ -311,8 +311,10 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
     from service.catchup import CatchUp
     from service.decide import Decide
     from service.journal import Keeping, open_journal
+    from service.journal.reader import JournalReader
     from service.learn import Learn
     from service.mark import Mark
+    from service.missed import Refused
     from service.models.active import ActiveBundles
     from service.models.bundle import load
     from service.policy.errors import RuleError
@@ -356,16 +358,27 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         ),
     )
     bundles = ActiveBundles(settings.bundles, rules, metrics.state_unreadable)
-    decider = Decide(bundles, store, journal, log_vectors=settings.log_vectors, answer_hours=settings.answer_hours)
-    learner = Learn(store, journal, bundles, decider.settle)
+    refused = Refused()
+    decider = Decide(
+        bundles,
+        store,
+        journal,
+        log_vectors=settings.log_vectors,
+        answer_hours=settings.answer_hours,
+        refused=refused,
+    )
+    learner = Learn(store, journal, bundles, decider.settle, refused)
     work = None
     if isinstance(store, LastingStore) and settings.journal is not None:
         work = CatchUp(
             store,
             journal,
+            JournalReader(settings.journal),
             Mark(settings.journal, str(settings.worker)),
             bundles,
             learner,
+            writer=str(settings.worker),
+            refused=refused,
             answer_seconds=answer_seconds,
             event_ttl_seconds=event_seconds,
         )

@@ -22,10 +22,11 @@ from typing import Final
 
 from contracts.event import DecisionMade, JournalEvent, OutcomeSettled
 from service.errors import JournalUnavailable, NotReady, StoreError
+from service.journal.reader import Entry, JournalReader
 from service.learn import TOGETHER, Learn
 from service.logs import Seldom
 from service.mark import Mark
-from service.missed import came_at, is_missed, is_written, owed
+from service.missed import Refused, came_at, is_missed, is_written, owed
 from service.models.active import ActiveBundles
 from service.ports import Journal
 from service.store.lasting import LastingStore
@@ -49,12 +50,16 @@ class CatchUp:
     ----------
     store
         Knows whether it is well and when something was not written.
-    journal, mark
-        The worker's own events, and how far they are known to be in the store.
+    journal, reader, mark
+        The worker's journal, what reads it, and how far its events are known to be in the store.
     bundles
         Whose rules know a card's network.
     learn
         Takes outcomes in once more.
+    writer
+        The worker's name in the journal.
+    refused
+        What the journal did not take either.
     answer_seconds, event_ttl_seconds
         How long an answer is given again, and how long an event is known as applied: an older one is left out.
     """
@@ -63,16 +68,22 @@ class CatchUp:
         self,
         store: LastingStore,
         journal: Journal,
+        reader: JournalReader,
         mark: Mark,
         bundles: ActiveBundles,
         learn: Learn,
         *,
+        writer: str = "0",
+        refused: Refused | None = None,
         answer_seconds: int,
         event_ttl_seconds: int,
     ) -> None:
         self._store = store
         self._journal = journal
+        self._reader = reader
         self._mark = mark
+        self._writer = writer
+        self._refused = Refused() if refused is None else refused
         self._bundles = bundles
         self._learn = learn
         self._answer_seconds = answer_seconds
@@ -115,6 +126,7 @@ class CatchUp:
         if self.is_clean and self._store.is_well:
             self._done = self._journal.end()
         await self._save()
+        self._reader.close()
 
     async def _run(self) -> None:
         while True:
@@ -160,36 +172,58 @@ class CatchUp:
         if self._done > self._journal.end():
             # Another journal has begun in its place.
             self._done = 0
+        while events := self._refused.first(TOGETHER):
+            await self._write(events)
+            self._refused.done(events)
         while True:
-            last, events = await asyncio.to_thread(self._page)
-            decisions = [event for event in events if not isinstance(event, OutcomeSettled)]
-            outcomes = [event for event in events if isinstance(event, OutcomeSettled)]
-            # An outcome is of a decision before it: decisions first, whatever the journal's order.
-            for start in range(0, len(decisions), TOGETHER):
-                began = monotonic()
-                await asyncio.gather(*[self._decision(event) for event in decisions[start : start + TOGETHER]])
-                await _rest(began)
-            for start in range(0, len(outcomes), TOGETHER):
-                began = monotonic()
-                self.written["outcome"] += await self._learn.again(outcomes[start : start + TOGETHER])
-                await _rest(began)
-            if last == self._done:
+            page = await asyncio.to_thread(self._reader.read, self._writer, self._done, _PAGE)
+            for gap in page.gaps:
+                log.warning("events %d to %d of the journal cannot be read (%s)", gap.first, gap.last, gap.reason)
+            await self._write_page(page.entries)
+            if page.after == self._done:
                 return
-            self._done = last
+            self._done = page.after
 
-    def _page(self) -> tuple[int, Sequence[JournalEvent]]:
-        """Return the number of the last event that was looked at, and those that are to be written; in a thread."""
-        page = self._journal.events(after=self._done, limit=_PAGE)
+    async def _write_page(self, entries: Sequence[Entry]) -> None:
+        """Write what is missing of some events, a few at a time.
+
+        They are taken apart here and not in the thread that read them: it would take the interpreter from the answers for
+        milliseconds.
+        """
         oldest = datetime.now(UTC) - self._oldest
-        everything = self._all_until or 0
-        events = []
-        for number, event in page:
-            if is_written(event) and (number <= everything or is_missed(event)):
-                if came_at(event) >= oldest:
-                    events.append(event)
-                else:
-                    self.expired += 1
-        return (page[-1][0] if page else self._done), events
+        due: list[JournalEvent] = []
+        for entry in entries:
+            event = self._due(entry, oldest)
+            if event is not None:
+                due.append(event)
+            if len(due) == TOGETHER:
+                await self._write(due)
+                due = []
+        await self._write(due)
+
+    def _due(self, entry: Entry, oldest: datetime) -> JournalEvent | None:
+        """Return the event of an entry if it is to be written."""
+        try:
+            event = entry.event()
+        except JournalUnavailable as error:
+            self._say("an event that the store may lack", error)
+            return None
+        if not is_written(event) or not (entry.number <= (self._all_until or 0) or is_missed(event)):
+            return None
+        if came_at(event) < oldest:
+            self.expired += 1
+            return None
+        return event
+
+    async def _write(self, events: Sequence[JournalEvent]) -> None:
+        """Write a few events, then leave the loop and the store to the answers for as long as that took."""
+        began = monotonic()
+        # An outcome is of a decision before it.
+        await asyncio.gather(*[self._decision(event) for event in events if not isinstance(event, OutcomeSettled)])
+        outcomes = [event for event in events if isinstance(event, OutcomeSettled)]
+        if outcomes:
+            self.written["outcome"] += await self._learn.again(outcomes)
+        await asyncio.sleep(monotonic() - began)
 
     async def _decision(self, event: DecisionMade) -> None:
         network = self._bundles.current.network(event.request.card_network)
@@ -216,8 +250,3 @@ class CatchUp:
         kept_back = self._seldom.kept_back((what, type(error).__name__))
         if kept_back is not None:
             log.warning("%s: %s", what, error, extra={"fields": {"kept_back": kept_back}})
-
-
-async def _rest(began: float) -> None:
-    """Leave the loop and the store to the answers for as long as they were taken from them."""
-    await asyncio.sleep(monotonic() - began)

@@ -25,6 +25,7 @@ from service.errors import ModelFailed, StoreError, StoreTimeout
 from service.keep import Keeper, Writes
 from service.ledger import Entry, attempt_id
 from service.logs import Seldom
+from service.missed import Refused
 from service.models.active import ActiveBundles
 from service.ports import Journal
 from service.propose import PaymentProposer, Proposal, RetryProposer
@@ -53,6 +54,8 @@ class Decide:
         Whether the journal gets the rows that the models saw.
     answer_hours
         How long the same question has the same answer.
+    refused
+        Takes what neither store nor journal took.
     """
 
     def __init__(
@@ -63,13 +66,14 @@ class Decide:
         *,
         log_vectors: bool = True,
         answer_hours: int = 24,
+        refused: Refused | None = None,
     ) -> None:
         self._bundles = bundles
         self._store = store
         self._last_known = store.last_known if isinstance(store, LastingStore) else _unknown
         self._log_vectors = log_vectors
         self._answer_seconds = answer_hours * 3600
-        self._keeper = Keeper(store, journal)
+        self._keeper = Keeper(store, journal, refused)
         self._repeats = Repeats(journal, self._keeper)
         self._seldom = Seldom(1.0)
 

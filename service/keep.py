@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from contracts.event import JournalEvent
 from service.errors import JournalUnavailable, StoreError, StoreTimeout
 from service.logs import Seldom
+from service.missed import Refused
 from service.ports import Journal
 from service.store.base import Claim, Decided, FeatureStore, Kept
 
@@ -43,9 +44,10 @@ class Writes(NamedTuple):
 class Keeper:
     """Writes answers, and what is still to be written behind those already given."""
 
-    def __init__(self, store: FeatureStore, journal: Journal) -> None:
+    def __init__(self, store: FeatureStore, journal: Journal, refused: Refused | None = None) -> None:
         self._store = store
         self._journal = journal
+        self._refused = Refused() if refused is None else refused
         self._writing: set[asyncio.Task[Any]] = set()
         self._seldom = Seldom(1.0)
 
@@ -82,7 +84,11 @@ class Keeper:
                 left = max(0.0, deadline - monotonic())
                 timer = asyncio.get_running_loop().call_later(left, _expire, durable)
                 await durable
-        except (JournalUnavailable, TimeoutError):
+        except JournalUnavailable:
+            self._refused.add(event)
+            return False
+        except TimeoutError:
+            # It is on its way.
             return False
         finally:
             if timer is not None:

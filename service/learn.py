@@ -18,6 +18,7 @@ from contracts.outcome import Outcome, OutcomeReceipt
 from features.clock import micros, moment
 from service.answer import expected
 from service.errors import JournalUnavailable, StoreError, StoreTimeout, StoreUnavailable
+from service.missed import Refused
 from service.models.active import ActiveBundles
 from service.ports import Journal
 from service.question import moment_of
@@ -73,6 +74,8 @@ class Learn:
     settle
         Waits for the records of answers given this moment and tells whether there were any (`Decide.settle`): an
         outcome may be here before them.
+    refused
+        Takes what neither store nor journal took.
     """
 
     def __init__(
@@ -81,11 +84,13 @@ class Learn:
         journal: Journal,
         bundles: ActiveBundles,
         settle: Callable[[], Awaitable[bool]] | None = None,
+        refused: Refused | None = None,
     ) -> None:
         self._store = store
         self._journal = journal
         self._bundles = bundles
         self._settle = settle
+        self._refused = Refused() if refused is None else refused
 
     async def report(self, outcomes: Sequence[Outcome]) -> OutcomeReceipt:
         """Learn from outcomes, in order; the receipt has one result for each.
@@ -107,8 +112,9 @@ class Learn:
             for outcome, result in zip(outcomes, noted, strict=True)
         ]
         kept = await asyncio.gather(*(self._journal.append(event) for event in events), return_exceptions=True)
-        for failure in kept:
+        for event, failure in zip(events, kept, strict=True):
             if isinstance(failure, JournalUnavailable):
+                self._refused.add(event)
                 degraded.append("journal")
             elif isinstance(failure, BaseException):
                 raise failure

@@ -6,8 +6,9 @@ out: which state there was before the attempt, and whether the attempt had a rec
 This module must not know a store.
 """
 
+from collections import deque
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from contracts.event import DecisionMade, JournalEvent, OutcomeSettled, RetryDecided
 from features.clock import SECOND, micros
@@ -18,7 +19,34 @@ from service.ledger import Entry, attempt_id, key_of
 from service.record import TTL_SECONDS, DecisionRecord, attempt_event, encode, of_payment
 from service.store.base import Decided, Kept, Reservation, Update, by_attempt, by_decision, by_question
 
-KINDS: dict[str, Kind] = {"AuthDecided": "auth", "RoutingDecided": "routing", "RetryDecided": "retry"}
+MOST_REFUSED: Final = 4_096
+"""Events that are remembered when neither store nor journal took them."""
+KINDS: Final[dict[str, Kind]] = {"AuthDecided": "auth", "RoutingDecided": "routing", "RetryDecided": "retry"}
+
+
+class Refused:
+    """Events that the store missed and the journal did not take either: in this process, and nowhere else."""
+
+    def __init__(self) -> None:
+        self._events: deque[JournalEvent] = deque(maxlen=MOST_REFUSED)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, event: JournalEvent) -> None:
+        """Remember an event that the journal refused, if the store may lack what it says; the oldest go first."""
+        if is_missed(event):
+            self._events.append(event)
+
+    def first(self, most: int) -> list[JournalEvent]:
+        """Return the first few."""
+        return [self._events[place] for place in range(min(most, len(self._events)))]
+
+    def done(self, events: list[JournalEvent]) -> None:
+        """Forget some that were the first."""
+        for event in events:
+            if self._events and self._events[0] is event:
+                self._events.popleft()
 
 
 class Owed(NamedTuple):

@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.journal.sqlite import SqliteJournal
-
 from features.entity import PAYMENT_KINDS
 from features.layout import LAYOUTS
 from features.state import View
 from service.catchup import CatchUp
 from service.decide import Decide
 from service.errors import StoreError
+from service.journal import LogJournal
+from service.journal.reader import JournalReader
 from service.learn import Learn
 from service.mark import Mark
+from service.missed import Refused
 from service.models.active import ActiveBundles
 from service.store import FeatureStore, open_store
 from service.store.base import StateKeys
@@ -31,7 +32,7 @@ class Lasting(NamedTuple):
     bundles: ActiveBundles
     inner: FeatureStore
     store: LastingStore
-    journal: SqliteJournal
+    journal: LogJournal
     decide: Decide
     learn: Learn
     work: CatchUp
@@ -47,10 +48,21 @@ async def lasting(
     kept = open_store(inner, timeout_ms=timeout_ms) if isinstance(inner, str) else inner
     store = LastingStore(kept, timeout_ms=timeout_ms)
     await opened(store)
-    journal = SqliteJournal(folder)
-    decide = Decide(bundles, store, journal)
-    learn = Learn(store, journal, bundles, decide.settle)
-    work = CatchUp(store, journal, Mark(folder), bundles, learn, answer_seconds=DAY, event_ttl_seconds=7 * DAY)
+    journal = LogJournal(folder)
+    refused = Refused()
+    decide = Decide(bundles, store, journal, refused=refused)
+    learn = Learn(store, journal, bundles, decide.settle, refused)
+    work = CatchUp(
+        store,
+        journal,
+        JournalReader(folder),
+        Mark(folder),
+        bundles,
+        learn,
+        refused=refused,
+        answer_seconds=DAY,
+        event_ttl_seconds=7 * DAY,
+    )
     if catch_up:
         work.start()
     try:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from service.journal.sqlite import SqliteJournal
 
 from contracts.outcome import Outcome
+from service.journal import LogJournal
 from service.mark import Mark
 from service.store.base import by_attempt, by_decision
 from tests.faults.parts import Lasting, counted, lasting, until
@@ -181,7 +181,7 @@ def test_the_events_that_were_missed_say_so_and_stay_as_they_were_written(
             before = [msgspec.json.encode(event) for _, event in parts.journal.events()]
             own_redis.start()
             await until(lambda: parts.work.is_clean)
-            journal: SqliteJournal = parts.journal
+            journal: LogJournal = parts.journal
             assert [msgspec.json.encode(event) for _, event in journal.events()] == before
 
     asyncio.run(story())
