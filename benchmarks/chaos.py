@@ -105,7 +105,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, str]
 
 
-def provoke(name: str, *, rate: float, seconds: float, after: float, number: int = 0) -> Result:
+def provoke(
+    name: str,
+    *,
+    rate: float,
+    seconds: float,
+    after: float,
+    warm: float = WARM_SECONDS,
+    number: int = 0,
+    shelf: Path | None = None,
+) -> Result:
     """Set up all there is to one fault, let it happen under load, and count.
 
     Parameters
@@ -114,10 +123,12 @@ def provoke(name: str, *, rate: float, seconds: float, after: float, number: int
         One of `benchmarks.faults.FAULTS`.
     rate
         Requests a second.
-    seconds, after
-        How long the fault lasts, and how long the load goes on after it.
+    seconds, after, warm
+        How long the fault lasts, how long the load goes on after it, and how long it goes on before anything is counted.
     number
         Makes the payment ids those of this run.
+    shelf
+        With an active bundle; None for the benchmarks' own.
 
     Raises
     ------
@@ -128,12 +139,12 @@ def provoke(name: str, *, rate: float, seconds: float, after: float, number: int
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER, prefix="chaos-"))).absolute()
-        rig = Rig(folder, stack)
+        rig = Rig(folder, stack, shelf)
         fault.prepare(rig)
         rig.start_service()
         traffic = Traffic(f"shop_{name}", f"{chr(97 + number % 26)}x")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            seen = runner.run(_under_load(rig, fault, traffic, rate, seconds, after))
+            seen = runner.run(_under_load(rig, fault, traffic, rate, (warm, seconds, after)))
         return _counted(name, fault, rig, traffic, rate, seen)
 
 
@@ -147,11 +158,14 @@ class _Seen(msgspec.Struct):
     written: list[tuple[float, int]] = []
 
 
-async def _under_load(rig: Rig, fault: Fault, traffic: Traffic, rate: float, seconds: float, after: float) -> _Seen:
+async def _under_load(
+    rig: Rig, fault: Fault, traffic: Traffic, rate: float, lengths: tuple[float, float, float]
+) -> _Seen:
+    warm, seconds, after = lengths
     processes.keep_to(0, rig.client_cores)
     caller = Caller(rig.target, CONNECTIONS, traffic.told)
     await caller.connect()
-    await caller.drive(traffic.next, rate, WARM_SECONDS)
+    await caller.drive(traffic.next, rate, warm)
     seen = _Seen(began=time.perf_counter())
     watching = asyncio.create_task(_watch(rig, seen))
     driving = asyncio.create_task(caller.drive(traffic.next, rate, 3_600.0))
@@ -286,7 +300,7 @@ def _recovered(traffic: Traffic, seen: _Seen) -> float:
 
 def _wrong(fault: Fault, codes: Counter[str]) -> tuple[str, ...]:
     wrong = [code for code in codes if code not in fault.allowed and not _is_noise(codes, code)]
-    if fault.expected and not fault.expected & set(codes):
+    if fault.expected and fault.expected.isdisjoint(codes):
         wrong.append("none of " + ", ".join(sorted(fault.expected)))
     return tuple(sorted(wrong))
 

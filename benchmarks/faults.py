@@ -4,6 +4,8 @@ This module must not know what is asked meanwhile, nor what is measured.
 """
 
 import hashlib
+import os
+import signal
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -13,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.rig import Rig
+from benchmarks.rig import Rig, wait_for
 from benchmarks.skewed import set_offset
 from contracts.bundle import Manifest
 from tests.servers import RedisServer, SentinelServer, wait_until
@@ -41,6 +43,8 @@ class Fault(ABC):
         Whether the store itself forgets what it had.
     poisons
         Whether some of the requests are poisoned.
+    stops
+        Whether nobody answers for a while, so that who asked has to wait.
     """
 
     title: ClassVar[str]
@@ -48,6 +52,7 @@ class Fault(ABC):
     expected: ClassVar[frozenset[str]] = frozenset()
     empties: ClassVar[bool] = False
     poisons: ClassVar[bool] = False
+    stops: ClassVar[bool] = False
 
     def prepare(self, rig: Rig) -> None:
         """Set up all that is there before the service starts."""
@@ -306,18 +311,40 @@ class Skewed(Fault):
 
 
 class WorkerKilled(Fault):
-    """The service's process is ended with everything it has under way, and started again at once."""
+    """One of two workers is ended with everything it has under way; its supervisor starts another."""
 
-    title = "Service killed (SIGKILL), started again"
-    allowed = AWAY
+    title = "One of two workers killed (SIGKILL)"
+
+    def prepare(self, rig: Rig) -> None:
+        """Start two workers."""
+        super().prepare(rig)
+        rig.settings["WORKERS"] = "2"
 
     def begin(self, rig: Rig) -> None:
-        """Kill it."""
-        rig.kill_service()
+        """Kill one."""
+        self._before = set(rig.workers())
+        os.kill(min(self._before), signal.SIGKILL)
 
     def end(self, rig: Rig) -> None:
-        """Start it again, as its supervisor does."""
+        """Wait for the other one: nobody does anything else."""
+        lost = min(self._before)
+        wait_for(lambda: len(found := rig.workers()) == len(self._before) and lost not in found, 30.0, "a new worker")
+
+
+class ServiceKilled(Fault):
+    """The only process of the service is ended with everything it has under way, and started again at once."""
+
+    title = "The only process killed (SIGKILL), started again"
+    allowed = AWAY
+    stops = True
+
+    def begin(self, rig: Rig) -> None:
+        """Kill it and start it again, as whoever supervises it does."""
+        rig.kill_service()
         rig.start_service()
+
+    def end(self, rig: Rig) -> None:
+        """Do nothing: it is back."""
 
 
 class Poisoned(Fault):
@@ -393,6 +420,7 @@ FAULTS: Final[dict[str, type[Fault]]] = {
     "disk_full": FullDisk,
     "clock": Skewed,
     "worker": WorkerKilled,
+    "service": ServiceKilled,
     "poison": Poisoned,
 }
 """Every fault by its name on the command line."""

@@ -73,13 +73,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     ready_s: tuple[float, float]
 
 
-def run(times: int, rate: float, seed: int) -> Report:
-    """Kill the service so many times; return what was kept."""
+def run(times: int, rate: float, seed: int, shelf: Path | None = None) -> Report:
+    """Kill the service so many times, with a bundle of `shelf` or the benchmarks' own; return what was kept."""
     host = machine()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER, prefix="kill-"))).absolute()
-        rig = Rig(folder, stack)
+        rig = Rig(folder, stack, shelf)
         redis = rig.start_redis()
         traffic = Traffic("shop_kill", "kx")
         rig.start_service()

@@ -45,9 +45,15 @@ class Proxy:
         while data := await reader.read(_CHUNK):
             if late and self.delay:
                 # In order: timers of one delay fire in the order in which they were set.
-                loop.call_later(self.delay, writer.write, data)
+                loop.call_later(self.delay, _write, writer, data)
             else:
                 writer.write(data)
+
+
+def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Write what was held back, unless the connection ended meanwhile."""
+    if not writer.is_closing():
+        writer.write(data)
 
 
 async def _run(port: int, to_port: int) -> None:

@@ -37,9 +37,11 @@ class Rig:
         For everything that is made.
     stack
         Ends it all.
+    shelf
+        With an active bundle, to be copied; None for the benchmarks' own.
     """
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, shelf: Path | None = None) -> None:
         self.folder = folder
         self.stack = stack
         self.server_cores, self.client_cores = processes.cores()
@@ -51,7 +53,7 @@ class Rig:
         self.shelf = folder / "shelf"
         self.redis: RedisServer | None = None
         self._service: processes.WebServer | None = None
-        self._copy_shelf()
+        self._copy_shelf(kept_shelf() if shelf is None else shelf)
         stack.callback(self._stop_service)
 
     @property
@@ -134,6 +136,11 @@ class Rig:
         self._service.stop()
         self._service = None
 
+    def workers(self) -> list[int]:
+        """Return the process ids of the service's workers, where it has several."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(child) for child in children if b"worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
     def log(self) -> str:
         """Return what the service wrote."""
         path = self.folder / "service.log"
@@ -180,8 +187,7 @@ class Rig:
         # The service ends before its file system does.
         self.stack.callback(self._stop_service)
 
-    def _copy_shelf(self) -> None:
-        source = kept_shelf()
+    def _copy_shelf(self, source: Path) -> None:
         version = (source / POINTER).read_text().strip()
         self.shelf.mkdir(parents=True)
         shutil.copytree(source / version, self.shelf / version)

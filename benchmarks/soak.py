@@ -97,13 +97,13 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def run(minutes: float, rate: float) -> Report:
-    """Load the service for so long; return what was seen."""
+def run(minutes: float, rate: float, shelf: Path | None = None) -> Report:
+    """Load the service for so long, with a bundle of `shelf` or the benchmarks' own; return what was seen."""
     host = machine()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER, prefix="soak-"))).absolute()
-        rig = Rig(folder, stack)
+        rig = Rig(folder, stack, shelf)
         rig.start_redis()
         rig.start_service()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
