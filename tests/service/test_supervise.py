@@ -135,7 +135,8 @@ def test_a_worker_that_is_killed_is_started_again_under_its_number_and_the_other
         killed = min(before)
         os.kill(killed, signal.SIGKILL)
         # The other one takes all new connections from the moment the killed one's socket is gone.
-        until(lambda: not alive(killed))
+        until(lambda: any("ended" in line for line in service.said()))
+        assert not alive(killed)
         assert all(service.get("/health/live")[0] == 200 for _ in range(20))
         until(lambda: sorted(service.workers().values()) == [0, 1])
         assert len(before & set(service.pids())) == 1
