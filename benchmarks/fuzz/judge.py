@@ -28,6 +28,7 @@ _DECODERS: Final = {
 _PROBLEM: Final = msgspec.json.Decoder(Problem).decode
 _REFUSALS: Final[dict[str, tuple[int, str]]] = {str(code): told for code, told in REFUSALS.items()}
 _NO_REASON: Final = "the body does not match its contract"
+_HUGE: Final = 10**30
 _RUN: Final = re.compile(r"[0-9]+")
 
 
@@ -60,7 +61,7 @@ def _of_answer(case: Case, seen: Seen) -> str | None:
         return "a receipt without results"
     if isinstance(answer, Decision | RetryDecision) and "journal" in answer.degraded:
         return "the journal is off and was missed"
-    if any(_is_bare_card(text) for text in _strings(case.body)):
+    if any(_is_card(value) for value in _scalars(case)):
         return "a card number was let in"
     return None
 
@@ -84,10 +85,11 @@ def _of_refusal(seen: Seen) -> str | None:
     return None
 
 
-def _strings(body: bytes) -> Iterator[str]:
-    """Yield every string and key of a body that is plain JSON, as another reader than the edge's own sees it."""
+def _scalars(case: Case) -> Iterator[str | int]:
+    """Yield every string, key and whole number of a body that is plain, as another reader than the edge's own sees it."""
+    packed = any(name == b"content-type" and b"msgpack" in value for name, value in case.headers)
     try:
-        waiting = [json.loads(body)]
+        waiting = [msgspec.msgpack.decode(case.body) if packed else json.loads(case.body)]
     except (ValueError, RecursionError):
         return
     while waiting:
@@ -96,11 +98,18 @@ def _strings(body: bytes) -> Iterator[str]:
             waiting += [*value, *value.values()]
         elif isinstance(value, list):
             waiting += value
-        elif isinstance(value, str):
+        elif isinstance(value, str | int):
             yield value
 
 
-def _is_bare_card(text: str) -> bool:
-    """Return whether a card number stands in `text` as one plain run of digits that is not part of a random identifier."""
+def _is_card(value: str | int) -> bool:
+    """Return whether a value is or holds a card number.
+
+    The guard's own rule is asked, but of each value by itself: the guard clears most bodies by shorter ways. A plain run of
+    digits is looked at without the rule, unless it is part of a random identifier.
+    """
+    text = value if isinstance(value, str) else str(value % _HUGE)
+    if holds_number(text):
+        return True
     whole = re.fullmatch(r"[0-9a-fA-F-]{24,}", text) is not None
     return not whole and any(is_number(run) for run in _RUN.findall(text))
