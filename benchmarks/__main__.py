@@ -19,6 +19,11 @@ COMMANDS: Final = (
         "python -m benchmarks.policies",
         "Pointsman against other policies and an oracle on the simulator's scenarios; --quick",
     ),
+    (
+        "python -m benchmarks.fuzz",
+        "hostile bodies through the whole service in process, guided by coverage; --inputs 1000000",
+    ),
+    ("python -m benchmarks.fuzz.served", "Schemathesis against the served OpenAPI document, all checks"),
     ("make demo", "simulate, train, serve and drive payments through it"),
 )
 
