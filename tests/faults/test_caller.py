@@ -1,6 +1,7 @@
 """The gateway of the chaos command: it asks again where a connection was lost, and keeps what it was told."""
 
 import asyncio
+import contextlib
 import time
 
 from benchmarks.caller import Call, Caller
@@ -15,16 +16,20 @@ def test_a_request_is_asked_again_until_it_is_answered() -> None:
 
     async def story() -> None:
         came: list[bytes] = []
+        served: list[asyncio.StreamWriter] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while data := await reader.readuntil(b"\r\n\r\n"):
-                came.append(data)
-                if len(came) % 2:
-                    break
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER[:10])
-                await writer.drain()
-                writer.write(ANSWER[10:])
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while data := await reader.readuntil(b"\r\n\r\n"):
+                    came.append(data)
+                    if len(came) % 2:
+                        break
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER[:10])
+                    await writer.drain()
+                    writer.write(ANSWER[10:])
             writer.close()
+            await writer.wait_closed()
+            served.append(writer)
 
         port = free_port()
         server = await asyncio.start_server(serve, "127.0.0.1", port)
@@ -43,6 +48,11 @@ def test_a_request_is_asked_again_until_it_is_answered() -> None:
         await caller.drain()
         await caller.close()
         server.close()
+        await server.wait_closed()
+        async with asyncio.timeout(10):
+            # Two connections in the end, and one more for each that was dropped.
+            while len(served) < 2 + sum(call.tries - 1 for call in told):
+                await asyncio.sleep(0.01)
         assert sorted(call.name for call in told) == sorted(f"p{each}" for each in range(1, 21))
         for call in told:
             assert call.status == 200
