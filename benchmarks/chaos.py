@@ -316,68 +316,75 @@ def _quantile(calls: Sequence[Call], share: float) -> float:
 
 
 def run(options: argparse.Namespace) -> Report:
-    """Let every chosen fault happen; return what came of each."""
-    host = machine()
-    results, left_out = [], {}
-    for number, name in enumerate(options.fault or FAULTS):
-        print(f"{name}: {FAULTS[name].title}", file=sys.stderr, flush=True)
-        try:
-            results.append(
-                provoke(name, rate=options.rate, seconds=options.seconds, after=options.after, number=number)
-            )
-        except NotHere as error:
-            left_out[name] = str(error)
-    return Report(
+    """Let every chosen fault happen, and print what came of each as it is known; return all of it."""
+    report = Report(
         at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        machine=host,
+        machine=machine(),
         seconds=options.seconds,
-        results=tuple(results),
-        left_out=left_out,
+        results=(),
+        left_out={},
     )
+    print(heading(report), flush=True)
+    for number, name in enumerate(options.fault or FAULTS):
+        try:
+            result = provoke(name, rate=options.rate, seconds=options.seconds, after=options.after, number=number)
+        except NotHere as error:
+            report.left_out[name] = str(error)
+            continue
+        report = msgspec.structs.replace(report, results=(*report.results, result))
+        print(row(result), flush=True)
+    for name, why in report.left_out.items():
+        print(f"\nleft out: {name}: {why}")
+    return report
+
+
+def heading(report: Report) -> str:
+    """Return what stands above the rows."""
+    host = report.machine
+    busy = "" if host.load_before is None else f", load {host.load_before:.1f} at the start"
+    return (
+        f"{report.at}, {host.processor}, {host.cores} cores, {host.python}{busy}; each fault lasts {report.seconds:g} s\n\n"
+        "| fault | load /s | answered | 5xx | asked again | p99 before, ms | p99 during, ms | recovered, s | "
+        "written later | within, s | lost | doubled | what the answers said |\n"
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"
+    )
+
+
+def row(each: Result) -> str:
+    """Return the row of one fault."""
+    codes = ", ".join(f"`{code}` {count:,}" for code, count in each.codes.items()) or "nothing missing"
+    if each.wrong:
+        codes += f"; unexpected: {', '.join(each.wrong)}"
+    if each.unanswered or each.refused:
+        codes += f"; {each.unanswered} unanswered, {each.refused} refused"
+    cells: list[Any] = [
+        each.title,
+        f"{each.rate:g}",
+        f"{each.answered:,}",
+        each.server_errors,
+        each.asked_again,
+        f"{each.p99_before_ms:.1f}",
+        f"{each.p99_ms:.1f}",
+        f"{each.recovered_s:.1f}",
+        f"{each.written:,}",
+        f"{each.written_s:.1f}",
+        each.lost,
+        each.doubled,
+        codes,
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def rendered(report: Report) -> str:
     """Return a report as a Markdown table to read."""
-    host = report.machine
-    busy = "" if host.load_before is None else f", load {host.load_before:.1f} at the start"
-    lines = [
-        f"{report.at}, {host.processor}, {host.cores} cores, {host.python}{busy}; each fault lasts {report.seconds:g} s",
-        "",
-        "| fault | load /s | answered | 5xx | asked again | p99 before, ms | p99 during, ms | recovered, s | written later | "
-        "within, s | lost | doubled | what the answers said |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
-    ]
-    for each in report.results:
-        codes = ", ".join(f"{code} {count:,}" for code, count in each.codes.items()) or "nothing missing"
-        if each.wrong:
-            codes += f"; WRONG: {', '.join(each.wrong)}"
-        cells: list[Any] = [
-            each.title,
-            f"{each.rate:g}",
-            f"{each.answered:,}",
-            each.server_errors,
-            each.asked_again,
-            f"{each.p99_before_ms:.1f}",
-            f"{each.p99_ms:.1f}",
-            f"{each.recovered_s:.1f}",
-            f"{each.written:,}",
-            f"{each.written_s:.1f}",
-            each.lost,
-            each.doubled,
-            codes,
-        ]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-        if each.unanswered or each.refused:
-            lines.append(f"| | | {each.unanswered} unanswered, {each.refused} refused | | | | | | | | | | |")
-    lines += [f"left out: {name}: {why}" for name, why in report.left_out.items()]
-    return "\n".join(lines)
+    left_out = [f"\nleft out: {name}: {why}" for name, why in report.left_out.items()]
+    return "\n".join([heading(report), *map(row, report.results), *left_out])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run; return the exit code."""
     options = _parser().parse_args(argv)
     report = run(options)
-    print(rendered(report))
     if options.json is not None:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     return 0 if all(result.is_kept for result in report.results) else 1
