@@ -43,11 +43,13 @@ _WHY: Final = {
     401: "No key or token came, or none that is known.",
     403: "The key or token does not have the scope that this needs.",
     404: "There is no such thing.",
+    408: "The rest of the request did not come in time.",
     409: "It cannot be, as things are: an attempt that was asked about before with another body, or a bundle that is refused.",
     413: "The body is too large.",
     415: "The media type is not supported.",
     422: "The body breaks the contract; `code` and `path` say how and where.",
     429: "More than the limit of this key or token, or more than the service takes; Retry-After says when to try again.",
+    431: "The head of the request is too large.",
     500: "A bug.",
     503: "Not ready, or something needed is unavailable; Retry-After says when to try again.",
 }
@@ -214,11 +216,28 @@ def _question(
                 "description": "The answer.",
                 "content": _content(answered, None, "application/json", "application/msgpack"),
             },
-            **_problems(400, 401, 403, *((409,) if budget else ()), 413, 415, 422, 429, 500, 503),
+            **_problems(400, 401, 403, 408, *((409,) if budget else ()), 413, 415, 422, 429, 431, 500, 503),
         },
+        "parameters": [
+            {
+                "name": "x-pointsman-timing",
+                "in": "header",
+                "required": False,
+                "description": "With it the answer has a Server-Timing header: milliseconds by stage.",
+                "schema": {"type": "string"},
+            }
+        ],
+    }
+    answer = operation["responses"]["200"]
+    answer["headers"] = {
+        "server-timing": {
+            "description": "Where the time went, when the request asked for it.",
+            "required": False,
+            "schema": {"type": "string"},
+        }
     }
     if budget:
-        operation["parameters"] = [
+        operation["parameters"] += [
             {
                 "name": "x-pointsman-budget-ms",
                 "in": "header",
