@@ -32,6 +32,8 @@ _HEADERS: Final = (
 )  # fmt: skip
 _METHODS: Final = ("GET", "PUT", "HEAD", "OPTIONS", "PATCH", "post", "", "POST ")
 _LONGEST_KEPT: Final = 8_000
+_LONGEST_PLAIN: Final = 60_000
+"""Bytes from which a body may be too long, and comes in parts as often as not: then only the last part tells."""
 _MOST: Final = 4000
 """Cases kept; beyond it a random one makes room."""
 
@@ -162,7 +164,7 @@ class Corpus:
             headers.append(draw.choice(_HEADERS))
         method = "POST" if draw.random() < 0.995 else draw.choice(_METHODS)
         parts: tuple[bytes, ...] = (body,)
-        if draw.random() < 0.05 and len(body) > 2:
+        if draw.random() < (0.05 if len(body) < _LONGEST_PLAIN else 0.5) and len(body) > 2:
             cut = draw.randrange(len(body))
             parts = (body[:cut], b"", body[cut:])
         return Case(kind, method, tuple(headers), parts, draw.random() < 0.003, value)

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import msgspec
 import pytest
 
 from benchmarks.processes import running
-from client import AlreadyAsked, AsyncClient, Client, NotFound, Refused, Unavailable
+from client import AlreadyAsked, AsyncClient, Client, NotAllowed, NotFound, Refused, Unavailable
 from contracts.outcome import Outcome
 from contracts.payment import AuthRequest, Decline, RetryRequest, RoutingRequest
 from tests.client.conftest import Ask
@@ -102,3 +104,30 @@ def test_many_questions_at_once_over_few_connections(url: str) -> None:
         return {answer.decision_id for answer in answers}
 
     assert len(asyncio.run(ask_all())) == 200
+
+
+def test_where_a_key_is_asked_for_it_opens_what_its_scope_says(ask: Ask, bundle_shelf: Path, tmp_path: Path) -> None:
+    keys = {"POINTSMAN_KEYS": str(tmp_path / "keys.json")}
+    made = subprocess.run(
+        [sys.executable, "-m", "service", "keys", "add", "--name", "gateway", "--scope", "decide"],
+        env={**os.environ, **keys},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    settings = {
+        **keys,
+        "POINTSMAN_BUNDLES": str(bundle_shelf),
+        "POINTSMAN_JOURNAL": str(tmp_path / "journal"),
+        "POINTSMAN_BUDGET_MS": "5000",
+    }
+    with running(settings, log=tmp_path / "log") as (url, _):
+        assert ask(url, "auth", auth("opened"), key=made.stdout.strip()).degraded == ()
+        for key in (None, "pm_nobody_nothing"):
+            with pytest.raises(NotAllowed) as refused:
+                ask(url, "auth", auth("closed"), key=key)
+            assert refused.value.status == 401
+        with pytest.raises(NotAllowed) as narrow:
+            ask(url, "report", Outcome(payment_id="opened", status="approved"), key=made.stdout.strip())
+        assert narrow.value.status == 403
