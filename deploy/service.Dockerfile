@@ -29,13 +29,14 @@ RUN find /opt/pointsman -name "libonnxruntime.so*" -delete
 FROM python:${PYTHON}-slim
 RUN groupadd --system --gid 10001 pointsman
 RUN useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/pointsman pointsman
-RUN install -d -o pointsman -g pointsman /var/lib/pointsman /var/lib/pointsman/bundles /var/lib/pointsman/journal
+RUN install -d -o pointsman -g pointsman /var/lib/pointsman /var/lib/pointsman/bundles /var/lib/pointsman/journal /var/lib/pointsman/keys
 COPY --from=made /opt/pointsman /opt/pointsman
 COPY --from=made /app /app
 WORKDIR /app
 ENV PATH=/opt/pointsman/bin:/usr/local/bin:/usr/bin:/bin
 ENV PYTHONUNBUFFERED=1
 ENV PYTHONDONTWRITEBYTECODE=1
+# Beyond loopback it starts only with POINTSMAN_KEYS or POINTSMAN_JWT_KEYS (or POINTSMAN_OPEN=yes behind a gateway that asks).
 ENV POINTSMAN_HOST=0.0.0.0
 ENV POINTSMAN_PORT=8080
 ENV POINTSMAN_BUNDLES=/var/lib/pointsman/bundles

@@ -1,6 +1,7 @@
 """A real service that has met what alerts are about: no bundle, payments, refusals, outcomes, a frozen store, spoilt state."""
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ class Driven:
             "POINTSMAN_STORE": redis.url,
             "POINTSMAN_WORKERS": str(WORKERS),
             "POINTSMAN_STAGE_SAMPLE": "1",
+            "POINTSMAN_HEAD_SECONDS": "0.3",
             # As in compose and in the manifests: questions need a key, a scrape does not.
             "POINTSMAN_KEYS": str(folder / "keys.json"),
             "POINTSMAN_METRICS_OPEN": "yes",
@@ -75,7 +77,15 @@ class Driven:
         wait(lambda: self.scrape().count("pointsman_bundle_info{") == WORKERS)
 
     def traffic(self) -> None:
-        """All questions and outcomes, some refused; between two rounds Prometheus looks."""
+        """All questions and outcomes, some refused; between two rounds Prometheus looks. One client never ends its head."""
+        with socket.create_connection(("127.0.0.1", self.port)) as slow:
+            slow.sendall(b"POST / HTTP/1.1\r\n")
+            self._rounds()
+            slow.settimeout(30)
+            while slow.recv(4096):
+                pass
+
+    def _rounds(self) -> None:
         for _ in range(ROUNDS):
             for status in ("approved", "declined", "timeout"):
                 payment = self.payment(fraud_score=0.99 if status == "declined" else 0.01)

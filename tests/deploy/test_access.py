@@ -26,7 +26,7 @@ def test_the_image_alone_is_refused(image: dict[str, str]) -> None:
     exposure.check(settings.load({**image, "POINTSMAN_KEYS": "/run/secrets/keys.json"}))
 
 
-def test_compose_and_kubernetes_say_that_it_is_open_and_why(image: dict[str, str]) -> None:
+def test_compose_and_kubernetes_say_who_may_come(image: dict[str, str]) -> None:
     compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
     exposure.check(settings.load({**image, **compose["services"]["service"]["environment"]}))
     shared = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "base" / "settings.yaml").read_text())

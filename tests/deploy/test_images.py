@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.access import exposure, keyfile
+from service.errors import SettingsError
 from service.settings import load
 from tests.deploy.dockerfile import ROOT, copy_into, stages
 
@@ -142,6 +144,24 @@ class TestCompose:
         mounts = dict(volume.split(":")[:2][::-1] for volume in compose["services"]["service"]["volumes"])
         assert mounts[str(settings.bundles)] == "bundles"
         assert mounts[str(settings.journal)] == "journal"
+        assert mounts[str(settings.keys.parent)] == "keys"
+        exposure.check(settings)
+
+    def test_the_image_alone_does_not_answer_whoever_comes(self):
+        with pytest.raises(SettingsError, match="nobody is asked for a key"):
+            exposure.check(load(stages("service.Dockerfile")[-1].environment))
+
+    def test_keys_are_made_where_the_service_looks(self, compose, tmp_path):
+        made, read = (compose["services"][name] for name in ("keys", "service"))
+        assert made["environment"]["POINTSMAN_KEYS"] == read["environment"]["POINTSMAN_KEYS"]
+        assert "keys:/var/lib/pointsman/keys" in made["volumes"]
+        assert "keys:/var/lib/pointsman/keys:ro" in read["volumes"]
+        [command] = re.findall(r"run --rm keys (add .*)", (ROOT / "deploy" / "README.md").read_text())
+        program = [sys.executable, *made["entrypoint"][1:], *command.split()]
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "POINTSMAN_KEYS": str(tmp_path / "keys.json")}
+        said = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+        assert "pm_" in said
+        assert [key.scopes for key in keyfile.read(tmp_path / "keys.json")] == [("decide", "report")]
 
     def test_volumes_and_files_named_exist(self, compose):
         for service in compose["services"].values():

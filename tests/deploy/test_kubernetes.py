@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.access import exposure
 from service.http.openapi import document
 from service.settings import load
 from tests.deploy.dockerfile import ROOT, stages
@@ -138,7 +139,18 @@ class TestTheService:
         mounts = {mount["mountPath"]: mount for mount in SERVICE_CONTAINER["volumeMounts"]}
         assert mounts[str(chosen.bundles)]["readOnly"] is True
         assert "readOnly" not in mounts[str(chosen.journal)]
-        assert set(mounts) == {str(chosen.bundles), str(chosen.journal), "/tmp"}
+        assert set(mounts) == {str(chosen.bundles), str(chosen.journal), str(chosen.keys.parent), "/tmp"}
+        exposure.check(chosen)
+        [claim] = SERVICE["spec"]["volumeClaimTemplates"]
+        room = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))
+        assert 0 < chosen.journal_most_gib < room
+
+    def test_reads_secrets_that_are_rendered_or_that_the_readme_makes(self) -> None:
+        named = {volume["secret"]["secretName"] for volume in SERVICE_POD["volumes"] if "secret" in volume}
+        text = (ROOT / "deploy" / "README.md").read_text()
+        assert (
+            named == set(re.findall(r"create secret generic (\S+) --from-file keys.json", text)) == {"pointsman-keys"}
+        )
 
     def test_keeps_each_journal(self) -> None:
         [claim] = SERVICE["spec"]["volumeClaimTemplates"]
@@ -159,12 +171,11 @@ class TestTheService:
         assert paths == {"livenessProbe": "/health/live", "readinessProbe": "/health/ready"}
 
     def test_has_time_to_drain(self) -> None:
-        from service.__main__ import DRAIN_SECONDS
-
-        announced = int(SERVICE_CONTAINER["lifecycle"]["preStop"]["exec"]["command"][1])
+        chosen = load(only("ConfigMap", "pointsman-settings")["data"])
         probe = SERVICE_CONTAINER["readinessProbe"]
-        assert announced > probe["periodSeconds"] * probe["failureThreshold"]
-        assert SERVICE_POD["terminationGracePeriodSeconds"] > announced + DRAIN_SECONDS
+        assert chosen.drain_delay_seconds > probe["periodSeconds"] * probe["failureThreshold"]
+        needed = chosen.drain_delay_seconds + chosen.drain_seconds
+        assert SERVICE_POD["terminationGracePeriodSeconds"] > needed
 
     def test_stands_apart_from_its_like(self) -> None:
         terms = SERVICE_POD["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]

@@ -31,6 +31,9 @@ BATCH_ONLY = (
     "skl2onnx", "onnxmltools", "onnx", "trainer", "benchmarks", "features.offline",
 )  # fmt: skip
 
+# A busy machine that has to compile the kernels takes minutes to make what the first test asks for.
+pytestmark = pytest.mark.timeout(600)
+
 MAKES_USERS = ("groupadd", "useradd", "install")
 """Commands of the image that change the machine they run on."""
 
@@ -96,7 +99,7 @@ class Image:
         kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "HOME"}
         environment = {**kept, "PATH": "/usr/bin:/bin", **more}
         done = subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=150, check=False
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout

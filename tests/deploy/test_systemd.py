@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import load
+from service.settings import Settings, load
 from tests.deploy.dockerfile import ROOT, stages
 
 HOME = ROOT / "deploy" / "systemd"
@@ -85,10 +85,8 @@ def test_a_wrong_setting_ends_with_the_code_that_is_not_tried_again() -> None:
 
 
 def test_it_has_time_to_drain() -> None:
-    from service.__main__ import DRAIN_SECONDS
-
     [seconds] = values("TimeoutStopSec")
-    assert int(seconds) > DRAIN_SECONDS
+    assert int(seconds) > Settings().drain_delay_seconds + Settings().drain_seconds
 
 
 def test_its_user_is_the_image_s() -> None:
