@@ -4,6 +4,7 @@ Without them everything works, slower. This module must not know what they compu
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from contracts.bundle import PolicyParameters
 from service.policy.constraints import Able
@@ -15,6 +16,7 @@ try:
     from service.policy.choice_native import Kernel
     from service.policy.facts_native import Facts
     from service.policy.grid_native import best_of
+    from service.policy.plan_native import Planning
     from service.policy.standings_native import standings_of
 except ImportError:
     from service.policy.grid import best_of
@@ -24,11 +26,19 @@ except ImportError:
 else:
     THERE = True
 
-__all__ = ["THERE", "best_of", "kernel_of", "standings_of"]
+__all__ = ["THERE", "Kernels", "best_of", "kernels_of", "standings_of"]
 
 
-def kernel_of(
+class Kernels(NamedTuple):
+    """The kernels of one bundle: of auth and routing, and of retries."""
+
+    choice: "Kernel"
+    retry: "Planning"
+
+
+def kernels_of(
     parameters: PolicyParameters, fees: Fees, rules: Rules, agreements: Agreements, ables: Mapping[str, Able]
-) -> "Kernel":
-    """Return the kernel that chooses for one bundle."""
-    return Kernel(parameters, Facts(rules, fees, agreements, ables, parameters.low_value_minor))
+) -> Kernels:
+    """Return the kernels that decide for one bundle."""
+    facts = Facts(rules, fees, agreements, ables, parameters.low_value_minor)
+    return Kernels(Kernel(parameters, facts), Planning(parameters, facts))

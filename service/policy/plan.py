@@ -52,6 +52,10 @@ class RetryChoice(msgspec.Struct, frozen=True, kw_only=True):
     reservation: tuple[int, tuple[Limit, ...]] | None = None
 
 
+Ordinary = Callable[..., tuple[Retry, Retry | None] | None]
+"""Finds the best retry, and the next best, of an ordinary day; None where it cannot say (`service.policy.plan_native`)."""
+
+
 class Planner:
     """Weighs retries for one bundle.
 
@@ -63,9 +67,11 @@ class Planner:
         How rules call a network.
     best_of
         `service.policy.grid.best_of`, or its compiled twin.
+    ordinary
+        A kernel that is asked first, if there is one.
     """
 
-    __slots__ = ("_agreements", "_best_of", "_fees", "_named", "_outlook", "_parameters")
+    __slots__ = ("_agreements", "_best_of", "_fees", "_named", "_ordinary", "_outlook", "_parameters")
 
     def __init__(
         self,
@@ -75,9 +81,11 @@ class Planner:
         outlook: Outlook,
         named: Callable[[str], str],
         best_of: Best,
+        ordinary: Ordinary | None,
     ) -> None:
         self._parameters = parameters
         self._best_of = best_of
+        self._ordinary = ordinary
         self._fees = fees
         self._agreements = agreements
         self._outlook = outlook
@@ -127,6 +135,10 @@ class Planner:
             return _without(permit, permit.verdict, 0.0, 0.0, None)
         modes = modes or (Variant(permit.authentication, permit.credential),)
         _check(processors, waits, modes, probability, standings)
+        if self._ordinary is not None:
+            found = self._ordinary(request, permit, processors, waits, modes, probability, micros(now), standings)
+            if found is not None:
+                return self._worth(request, permit, processors, *found, now)
         blocks = [
             self._block(request, permit, processors, waits, mode, probability[place * len(waits) :], now, standings)
             for place, mode in enumerate(modes)
@@ -142,6 +154,18 @@ class Planner:
         best, second = self._best_of(blocks, self._parameters.retry.minimum_probability)
         if best is None:
             return self._none(permit, *likeliest_of(blocks))
+        return self._worth(request, permit, processors, best, second, now)
+
+    def _worth(
+        self,
+        request: RetryRequest,
+        permit: Permit,
+        processors: tuple[str, ...],
+        best: Retry,
+        second: Retry | None,
+        now: datetime,
+    ) -> RetryChoice:
+        """Plan the best retry, if it is worth anything."""
         least = self._parameters.retry.minimum_value_minor
         if not best.value > least:
             detail = (
@@ -345,11 +369,13 @@ def _reserved(request: RetryRequest, permit: Permit, period: Period, moment: int
     """Return the limits to reserve under: lower by what only the question knew, for the ledger cannot count that."""
     if not permit.outside:
         return period.limits
-    own = attempt_id(request.payment_id, request.attempt + 1)
+    ledger = permit.ledger
+    own = attempt_id(request.payment_id, request.attempt + 1) if ledger else 0
     limits = []
     for budget in period.budgets:
-        known = used(permit.ledger, budget.limit, moment, own)
-        limits.append(budget.limit._replace(most=budget.left(moment) + known))
+        limit = budget.limit
+        known = used(ledger, limit, moment, own) if ledger else 0
+        limits.append(Limit(limit.window_us, budget.left(moment) + known, limit.amount_minor, limit.resets))
     return tuple(limits)
 
 

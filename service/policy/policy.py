@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 class Policy:
     """Pure choices: the same question under the same bundle, rules and day has the same answer.
 
-    Attributes
-    ----------
-    policy_version : str
-        Version of the parameters and a hash of the rules.
+    `policy_version` is the version of the parameters and a hash of the rules.
     """
 
     __slots__ = ("_chooser", "_kernel", "_known", "_retrier", "_rules", "_spread", "_standings", "policy_version")
@@ -80,12 +77,14 @@ class Policy:
         fees = Fees(manifest.processors, rules.network, rules.countries("sca"))
         agreements = Agreements(parameters, manifest.merchants)
         ables = compile_capabilities(manifest.capabilities, rules.network)
+        kernels = native.kernels_of(parameters, fees, rules, agreements, ables) if compiled else None
+        planning = (grid.best_of, None) if kernels is None else (native.best_of, kernels.retry.best)
         return cls(
             policy_version=f"{parameters.version}+{rules.fingerprint}",
             chooser=Chooser(parameters, fees, rules, agreements, Weigher(fees, ables)),
-            retrier=Retrier(parameters, fees, rules, agreements, ables, native.best_of if compiled else grid.best_of),
+            retrier=Retrier(parameters, fees, rules, agreements, ables, *planning),
             rules=rules,
-            kernel=native.kernel_of(parameters, fees, rules, agreements, ables) if compiled else None,
+            kernel=None if kernels is None else kernels.choice,
             known=None if hierarchy is None else frozenset(hierarchy.processors),
             spread=0.5 if hierarchy is None else hierarchy.processor_spread,
         )
@@ -257,18 +256,8 @@ class Policy:
             msg = "expected a risk, got none"
             raise ValueError(msg)
         if self._kernel is not None:
-            choice = self._kernel.choose(
-                request,
-                inputs.processors,
-                inputs.approval,
-                risk,
-                kind,
-                inputs.moment_us,
-                degraded,
-                inputs.variants,
-                inputs.standings,
-                inputs.ledger,
-            )
+            told = (kind, inputs.moment_us, degraded, inputs.variants, inputs.standings, inputs.ledger)
+            choice = self._kernel.choose(request, inputs.processors, inputs.approval, risk, *told)
             if choice is not None:
                 return choice
         return self._chooser.choose(

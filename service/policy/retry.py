@@ -15,7 +15,7 @@ from service.policy.fees import Fees
 from service.policy.grid import Best, best_of
 from service.policy.outlook import Outlook
 from service.policy.permit import Permit, Permits
-from service.policy.plan import Planner, RetryChoice
+from service.policy.plan import Ordinary, Planner, RetryChoice
 from service.policy.rules import Rules
 from service.policy.terms import Agreements
 
@@ -35,9 +35,10 @@ class Retrier:
         agreements: Agreements,
         ables: Mapping[str, Able],
         best: Best = best_of,
+        ordinary: Ordinary | None = None,
     ) -> None:
         self._permits = Permits(rules, parameters.retry.horizon_seconds, parameters.retry.waits_seconds)
-        self._planner = Planner(parameters, fees, agreements, Outlook(ables), rules.network, best)
+        self._planner = Planner(parameters, fees, agreements, Outlook(ables), rules.network, best, ordinary)
 
     def permit(self, request: RetryRequest, now: datetime, ledger: Sequence[Entry] = ()) -> Permit:
         """Say what the rules permit after a decline; `Policy.permit` says how."""
