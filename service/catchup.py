@@ -179,10 +179,11 @@ class CatchUp:
             page = await asyncio.to_thread(self._reader.read, self._writer, self._done, _PAGE)
             for gap in page.gaps:
                 log.warning("events %d to %d of the journal cannot be read (%s)", gap.first, gap.last, gap.reason)
+            is_end = page.after == self._done
             await self._write_page(page.entries)
-            if page.after == self._done:
-                return
             self._done = page.after
+            if is_end:
+                return
 
     async def _write_page(self, entries: Sequence[Entry]) -> None:
         """Write what is missing of some events, a few at a time.
@@ -199,6 +200,8 @@ class CatchUp:
             if len(due) == TOGETHER:
                 await self._write(due)
                 due = []
+                # Should the store be away again, the rest is gone on with.
+                self._done = entry.number
         await self._write(due)
 
     def _due(self, entry: Entry, oldest: datetime) -> JournalEvent | None:
