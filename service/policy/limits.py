@@ -104,23 +104,25 @@ def _binding(book: RuleBook, request: Payment) -> tuple[Limit, ...]:
 
 
 def periods(
-    rules: Rules, book: RuleBook, request: Payment, attempts: Sequence[Entry], now: int, first: date, last: date
+    later: Sequence[tuple[date, RuleBook]], book: RuleBook, request: Payment, attempts: Sequence[Entry], now: int
 ) -> tuple[Period, ...]:
-    """Count attempts under the limits of today, and under those of every day up to `last` on which the rules change.
+    """Count attempts under the limits of today, and under those of every later day on which the rules change.
 
     Parameters
     ----------
+    later : sequence of tuple
+        Those days and their rules, as `Rules.between` returns them.
     book : RuleBook
-        Of the day `first`.
+        Of today.
     attempts : sequence of Entry
         As `attempts_of` returns them.
     now : int
-        Moment of the question, microseconds; `first` is its UTC day.
+        Moment of the question, microseconds.
     """
     counted = [Period(0, _count(_binding(book, request), request.amount_minor, attempts, now))]
-    for day, book in rules.between(first, last):
+    for day, rules in later:
         begins = micros(datetime(day.year, day.month, day.day, tzinfo=UTC))
-        counted.append(Period(begins, _count(_binding(book, request), request.amount_minor, attempts, now)))
+        counted.append(Period(begins, _count(_binding(rules, request), request.amount_minor, attempts, now)))
     return tuple(counted)
 
 
@@ -176,6 +178,8 @@ def attempts_of(
     told = request.decline.declined_at
     declined_at = now if told is None else micros(told)
     amount = request.amount_minor
+    if not ledger and not request.previous_attempts:
+        return (Entry(declined_at, declined, amount, FAILED),), 1
     outside = 1
     attempts: list[Entry] = []
     for entry in ledger:

@@ -95,11 +95,16 @@ _Key = tuple[str, str, str | None, str | None, str | None, str, Initiator]
 
 
 class _Day(NamedTuple):
-    """A UTC day, its rules, and what declines were found to mean under them; None for one that no rule speaks of."""
+    """A UTC day and its rules.
 
-    date: date
+    `openings` is what declines were found to mean under them, None for one that no rule speaks of; `later` the days up to
+    one on which rules change.
+    """
+
+    first: date
     book: RuleBook
     openings: dict[_Key, _Opening | None]
+    later: dict[int, tuple[tuple[date, RuleBook], ...]]
 
 
 class Permits:
@@ -131,8 +136,11 @@ class Permits:
         declined = attempt_id(request.payment_id, request.attempt) if ledger else 0
         following = attempt_id(request.payment_id, request.attempt + 1) if ledger else 0
         attempts, outside = attempts_of(request, declined, following, ledger, at)
-        last = moment(at + max(0, latest) * SECOND).date()
-        counted = periods(self._rules, today.book, request, attempts, at, today.date, last)
+        last = (at + max(0, latest) * SECOND) // DAY
+        later = today.later.get(last)
+        if later is None:
+            later = today.later[last] = self._rules.between(today.first, moment(last * DAY).date())
+        counted = periods(later, today.book, request, attempts, at)
         quota = terms.bind(counted, at)
         if ledger:
             terms.know(request, declined, following, ledger, at)
@@ -165,7 +173,7 @@ class Permits:
         if len(self._days) >= _MOST_DAYS:
             self._days.clear()
         then = moment(day * DAY).date()
-        found = self._days[day] = _Day(then, self._rules.at(then), {})
+        found = self._days[day] = _Day(then, self._rules.at(then), {}, {})
         return found
 
 

@@ -76,7 +76,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def of(self, amount_minor: int) -> Counted:
         """Return the limit as a ledger counts it for an attempt of this amount."""
-        return self.counted._replace(amount_minor=amount_minor) if self.same_amount else self.counted
+        if not self.same_amount:
+            return self.counted
+        return Counted(self.counted.window_us, self.counted.most, amount_minor, self.counted.resets)
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -276,7 +276,7 @@ def test_what_is_left_is_never_more_than_the_ledger_says_and_room_comes_when_it_
         decline=Decline(processor="a"),
     )
     attempts = tuple(sorted(known))
-    (period,) = periods(rules, rules.at(NOW.date()), request, attempts, AT, NOW.date(), NOW.date())
+    (period,) = periods((), rules.at(NOW.date()), request, attempts, AT)
     moment = AT + wait * SECOND
     approvals_to_come = any(entry.status == APPROVED and entry.at > AT for entry in attempts)
     for budget in period.budgets:
