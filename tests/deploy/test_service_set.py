@@ -54,13 +54,12 @@ def bring_kernels(app: Path) -> None:
     Kernels that this checkout has not compiled since they changed are compiled; all of them take half a minute.
     """
     library = app / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
-    changed = max(
-        path.stat().st_mtime for room in ("features", "service") for path in (ROOT / room).rglob("*_native.p*")
-    )
+    shared = max(path.stat().st_mtime for room in ("features", "service") for path in (ROOT / room).rglob("*.pxd"))
     for source in app.rglob("*_native.pyx"):
         beside = source.relative_to(app).parent
         written = ROOT / beside / f"{source.stem}.c"
         compiled = ROOT / beside / f"{source.stem}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        changed = max(shared, (ROOT / beside / source.name).stat().st_mtime)
         if all(made.exists() and made.stat().st_mtime >= changed for made in (written, compiled)):
             (library / beside).mkdir(parents=True, exist_ok=True)
             # As of now: newer than the packages just installed, whose headers count as sources.
