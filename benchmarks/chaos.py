@@ -24,7 +24,7 @@ import uvloop
 
 from benchmarks import kept, processes
 from benchmarks.caller import Call, Caller
-from benchmarks.faults import FAULTS, Fault, Skewed
+from benchmarks.faults import FAULTS, UNTAKEN, Fault, Skewed
 from benchmarks.material import FOLDER
 from benchmarks.results import Machine, machine
 from benchmarks.rig import NotHere, Rig, figures
@@ -239,7 +239,8 @@ def _counted(name: str, fault: Fault, rig: Rig, traffic: Traffic, rate: float, s
     # A store that came back empty has lost what it had acknowledged before, and that is not the service's to keep.
     since = seen.wrong_at if fault.empties else 0.0
     journal = kept.journalled(kept.events(rig.journal))
-    lost, doubled = promises([call for call in traffic.calls if call.done >= since], journal, store)
+    told = [call for call in traffic.calls if call.done >= since]
+    lost, doubled = promises(told, journal, store, dies=fault.kills)
     later = [(at, written) for at, written in seen.written if at > seen.wrong_at]
     first = seen.written[0][1] if seen.written else 0
     statuses = Counter(call.status for call in traffic.calls)
@@ -265,7 +266,24 @@ def _counted(name: str, fault: Fault, rig: Rig, traffic: Traffic, rate: float, s
     )
 
 
-def promises(calls: Iterable[Call], journal: kept.Journalled, store: kept.Counted) -> tuple[int, int]:
+def unpromised(calls: Iterable[Call]) -> set[str]:
+    """Return the payments whose answer said that neither the journal nor the store had it yet.
+
+    Such an answer promises nothing that outlives the process.
+    """
+    return {
+        call.name
+        for call in calls
+        if call.kind == "auth"
+        and call.answer is not None
+        and "journal" in call.answer.degraded
+        and not UNTAKEN.isdisjoint(call.answer.degraded)
+    }
+
+
+def promises(
+    calls: Sequence[Call], journal: kept.Journalled, store: kept.Counted, *, dies: bool = False
+) -> tuple[int, int]:
     """Return how many promises were not kept, and how many were kept twice.
 
     Parameters
@@ -274,10 +292,13 @@ def promises(calls: Iterable[Call], journal: kept.Journalled, store: kept.Counte
         What was answered.
     journal, store
         What there is of it.
+    dies
+        Whether the process that answered was ended meanwhile, so that `unpromised` answers may be gone.
     """
     lost = 0
+    gone = unpromised(calls) if dies else set[str]()
     for call in calls:
-        if call.status != 200 or call.answer is None:
+        if call.status != 200 or call.answer is None or call.name in gone:
             continue
         unkept = "journal" in call.answer.degraded
         if call.kind == "auth":

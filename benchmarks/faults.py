@@ -43,8 +43,8 @@ class Fault(ABC):
         Whether the store itself forgets what it had.
     poisons
         Whether some of the requests are poisoned.
-    stops
-        Whether nobody answers for a while, so that who asked has to wait.
+    kills
+        Whether a process that answers is ended.
     """
 
     title: ClassVar[str]
@@ -52,7 +52,7 @@ class Fault(ABC):
     expected: ClassVar[frozenset[str]] = frozenset()
     empties: ClassVar[bool] = False
     poisons: ClassVar[bool] = False
-    stops: ClassVar[bool] = False
+    kills: ClassVar[bool] = False
 
     def prepare(self, rig: Rig) -> None:
         """Set up all that is there before the service starts."""
@@ -314,6 +314,7 @@ class WorkerKilled(Fault):
     """One of two workers is ended with everything it has under way; its supervisor starts another."""
 
     title = "One of two workers killed (SIGKILL)"
+    kills = True
 
     def prepare(self, rig: Rig) -> None:
         """Start two workers."""
@@ -336,7 +337,7 @@ class ServiceKilled(Fault):
 
     title = "The only process killed (SIGKILL), started again"
     allowed = AWAY
-    stops = True
+    kills = True
 
     def begin(self, rig: Rig) -> None:
         """Kill it and start it again, as whoever supervises it does."""

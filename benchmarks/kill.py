@@ -22,7 +22,7 @@ import uvloop
 
 from benchmarks import kept, processes
 from benchmarks.caller import Caller
-from benchmarks.chaos import CONNECTIONS, SETTLE_SECONDS, is_behind, promises, written_later
+from benchmarks.chaos import CONNECTIONS, SETTLE_SECONDS, is_behind, promises, unpromised, written_later
 from benchmarks.material import FOLDER
 from benchmarks.results import Machine, machine
 from benchmarks.rig import Rig
@@ -50,6 +50,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         Answers of 5xx, and requests without an answer.
     lost, doubled
         Acknowledged and not to be found; counted more than once.
+    unpromised
+        Answers that said that neither the journal nor the store had them: what became of them is not asked.
     written_later
         Updates that a process had not made and the next one did, as far as the last process tells.
     ready_s
@@ -69,6 +71,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: int
     lost: int
     doubled: int
+    unpromised: int
     written_later: int
     ready_s: tuple[float, float]
 
@@ -87,7 +90,7 @@ def run(times: int, rate: float, seed: int, shelf: Path | None = None) -> Report
             ready, later = runner.run(_killed(rig, traffic, times, rate, random.Random(seed)))
         with redis.client() as client:
             store = kept.counted(client, traffic.shop, traffic.payments)
-        lost, doubled = promises(traffic.calls, kept.journalled(kept.events(rig.journal)), store)
+        lost, doubled = promises(traffic.calls, kept.journalled(kept.events(rig.journal)), store, dies=True)
     ready.sort()
     answered = [call for call in traffic.calls if call.status == 200]
     return Report(
@@ -104,6 +107,7 @@ def run(times: int, rate: float, seed: int, shelf: Path | None = None) -> Report
         unanswered=sum(call.status == 0 for call in traffic.calls),
         lost=lost,
         doubled=doubled,
+        unpromised=len(unpromised(answered)),
         written_later=later,
         ready_s=(ready[len(ready) // 2], ready[-1]),
     )
@@ -155,6 +159,7 @@ def rendered(report: Report) -> str:
         ("never answered", f"{report.unanswered:,}"),
         ("acknowledged and lost", f"{report.lost:,}"),
         ("applied twice", f"{report.doubled:,}"),
+        ("said to be in neither journal nor store yet", f"{report.unpromised:,}"),
         ("missed by a process and written by the next", f"{report.written_later:,} at least"),
         ("ready again after, s", f"{report.ready_s[0]:.2f} (middle), {report.ready_s[1]:.2f} (longest)"),
     ]
