@@ -5,7 +5,7 @@ This module must not know how probabilities came about, nor how an answer is sen
 
 from collections.abc import Container, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from contracts.bundle import Manifest
 from contracts.inputs import PolicyInputs, Standing, Variant
@@ -27,9 +27,6 @@ from service.policy.rules import Rules
 from service.policy.standings import standings_of
 from service.policy.terms import Agreements
 
-if TYPE_CHECKING:
-    from service.policy.choice_native import Kernel
-
 
 class Policy:
     """Pure choices: the same question under the same bundle, rules and day has the same answer.
@@ -47,11 +44,11 @@ class Policy:
         rules: Rules,
         known: Container[str] | None,
         spread: float,
-        kernel: "Kernel | None" = None,
+        kernels: native.Kernels | None = None,
     ) -> None:
         self.policy_version = policy_version
-        self._kernel = kernel
-        self._standings = standings_of if kernel is None else native.standings_of
+        self._kernel = None if kernels is None else kernels.choice
+        self._standings = standings_of if kernels is None else native.standings_of
         self._known = known
         self._spread = spread
         self._chooser = chooser
@@ -84,7 +81,7 @@ class Policy:
             chooser=Chooser(parameters, fees, rules, agreements, Weigher(fees, ables)),
             retrier=Retrier(parameters, fees, rules, agreements, ables, *planning),
             rules=rules,
-            kernel=None if kernels is None else kernels.choice,
+            kernels=kernels,
             known=None if hierarchy is None else frozenset(hierarchy.processors),
             spread=0.5 if hierarchy is None else hierarchy.processor_spread,
         )

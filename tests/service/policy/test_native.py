@@ -2,6 +2,7 @@
 
 import random
 from hashlib import blake2b
+from importlib import import_module
 from itertools import product
 
 import msgspec
@@ -15,13 +16,10 @@ from features.clock import DAY, HOUR, MINUTE, SECOND, micros, moment
 from service.ledger import APPROVED, FAILED, RESERVED, Entry, attempt_id, pack
 from service.policy import native, standings, words
 from service.standing import FORM, month_of
-from tests.service.policy.conftest import NOW
+from tests.service.policy.conftest import NATIVE, NOW
 from tests.service.policy.test_standings import history
 
-if not native.THERE:
-    pytest.skip("the kernels are not built", allow_module_level=True)
-
-from service.policy.choice_native import said
+needs_kernels = pytest.mark.skipif(not native.THERE, reason="the kernels are not built")
 
 NAMES = ("a", "b", "c", "d", "e", "zahlung_ä")
 COUNTRIES = ("US", "DE", "FR", "GB", "BR")
@@ -197,6 +195,8 @@ def cases(draw):
 @pytest.fixture(scope="module")
 def pair(compiled_as):
     """Compile the same policy twice: of the pure modules, and with the kernels."""
+    if not native.THERE:
+        pytest.skip("the kernels are not built")
     return lambda **settings: (compiled_as(False, **settings), compiled_as(True, **settings))
 
 
@@ -252,7 +252,7 @@ def test_a_ledger_that_is_read_already_is_the_same_as_a_packed_one(pair, payment
     assert bits(compiled.choose(request, case.processors, rows, case.risk, **told)) == bits(expected)
 
 
-@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("kernels", [pytest.param(False, id="pure"), NATIVE])
 @settings(max_examples=150, deadline=None)
 @given(case=cases())
 def test_what_is_needed_is_enough_for_the_same_choice(compiled_as, payment, kernels, case):
@@ -356,6 +356,7 @@ def test_a_flood_of_names_is_answered_and_not_kept(pair, payment):
             assert bits(made) == bits(pure.decide(payment(card_network=name, merchant_id=name), inputs, kind="auth"))
 
 
+@needs_kernels
 @settings(max_examples=120, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
@@ -373,6 +374,7 @@ def test_standings_are_the_same_to_the_last_bit(seed, since, known, spread):
     assert bits(native.standings_of(("a", "b"), tuple(blobs), at, **told)) == bits(expected)
 
 
+@needs_kernels
 @settings(max_examples=300, deadline=None)
 @given(
     sums=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=28, max_size=28),
@@ -403,6 +405,7 @@ numbers = st.one_of(
 )
 
 
+@needs_kernels
 @settings(max_examples=200, deadline=None)
 @given(
     phrase=st.sampled_from(sorted(each for each in vars(words).values() if isinstance(each, tuple))),
@@ -411,6 +414,7 @@ numbers = st.one_of(
     floats=st.lists(numbers, min_size=8, max_size=8),
 )
 def test_a_phrase_says_what_the_format_says(phrase, texts, whole, floats):
+    said = import_module("service.policy.choice_native").said
     kinds = [part[0] for part in phrase[1].replace(".4", "").replace(".1", "").split("%")[1:]]
     values = tuple({"s": texts, "d": whole, "g": floats, "f": floats}[kind][place] for place, kind in enumerate(kinds))
     try:

@@ -15,6 +15,7 @@ from service.policy.grid import Block, Column
 from tests.service.policy.conftest import NOW
 from tests.service.policy.test_native import bits, capabilities, merchants, schedules
 
+pytestmark = pytest.mark.skipif(not native.THERE, reason="the kernels are not built")
 AT = micros(NOW)
 NAMES = ("a", "b", "c", "d", "e")
 share = st.floats(0, 1)
@@ -98,8 +99,6 @@ def planned(policy, request, ledger, rows, standings):
 @settings(max_examples=300, deadline=None)
 @given(composition=compositions(), changes=requests, ledger=ledgers, data=st.data(), count=st.integers(1, 5))
 def test_a_plan_is_the_same_to_the_last_bit(compiled_as, declined, composition, changes, ledger, data, count):
-    if not native.THERE:
-        pytest.skip("the kernels are not built")
     row = st.lists(probability, min_size=count, max_size=count)
     rows = data.draw(st.lists(row, min_size=1, max_size=6))
     standings = data.draw(st.one_of(st.just(()), st.tuples(*[standing] * count)))
@@ -109,8 +108,6 @@ def test_a_plan_is_the_same_to_the_last_bit(compiled_as, declined, composition, 
 
 
 def test_on_an_ordinary_day_the_kernel_plans(compiled_as, declined):
-    if not native.THERE:
-        pytest.skip("the kernels are not built")
     policy, request = compiled_as(True), declined("05")
     permit = policy.permit(request, NOW, ())
     waits, modes = policy.waits(permit), policy.modes(request, permit)
