@@ -163,13 +163,13 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._wait(_LINGER_SECONDS)
             return
-        if not self.flow.write_paused:
-            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        else:
-            self._go_on()
+        # With each request of one piece of data that is answered another piece would come in otherwise.
+        if not self.pipeline and not self.flow.write_paused:
+            self.flow.resume_reading()
+        self._go_on()
 
     def pause_writing(self) -> None:
         """Take no more of a client that does not take its answers."""
@@ -261,7 +261,7 @@ class Protocol(HttpToolsProtocol):
         """Wait for what comes next: an answer of ours, or the client; one that does not take its answers is timed already."""
         if self.flow.write_paused:
             return
-        if self._busy:
+        if self._busy and (self._between or self.pipeline or not self.cycle.more_body):
             self.due = NEVER
         elif self._between:
             self._wait(self._limits.idle_seconds)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -145,3 +146,54 @@ def test_it_serves_until_it_is_told_to_stop_and_then_closes_its_parts(tmp_path: 
     assert said.count("part closed\n") == 2
     assert "hunter2" not in said
     assert json.loads(said.splitlines()[0])["settings"]["store"] == "redis://:***@nowhere:1/0"
+
+
+def test_told_to_stop_it_says_first_that_it_is_not_ready_while_it_still_answers(tmp_path: Path) -> None:
+    port = free_port()
+    process = run(tmp_path, POINTSMAN_PORT=str(port), POINTSMAN_STORE="memory://", POINTSMAN_DRAIN_DELAY_SECONDS="3")
+
+    def asked(path: str) -> tuple[int, str | None, dict[str, object]]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                return answer.status, answer.headers["connection"], json.load(answer)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.headers["connection"], json.load(refused)
+
+    try:
+        for _ in range(400):
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.05)
+        assert "server" not in asked("/health/ready")[2]["parts"]  # type: ignore[operator]
+        process.send_signal(signal.SIGTERM)
+        while "server" not in (ready := asked("/health/ready"))[2]["parts"]:  # type: ignore[operator]
+            time.sleep(0.02)
+        assert ready[0] == 503
+        assert asked("/health/live") == (200, "close", {"live": True})
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+
+
+def test_told_to_look_again_a_service_alone_does_and_goes_on(tmp_path: Path) -> None:
+    port = free_port()
+    process = run(tmp_path, POINTSMAN_PORT=str(port), POINTSMAN_STORE="memory://", POINTSMAN_DRAIN_DELAY_SECONDS="0")
+    try:
+        for _ in range(400):
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=10) as answer:
+            assert json.load(answer) == {"live": True}
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert "told to look again" in said
