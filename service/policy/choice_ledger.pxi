@@ -1,11 +1,6 @@
 # Part of choice_native.pyx: the attempts of a card as `service.ledger` packs them, counted in C; and what stands for a question.
 # This part must not know why attempts are counted.
 
-cdef struct Ledger:
-    const char *entries
-    int count
-
-
 cdef object packed_of(object ledger, Ledger *found):
     """Find the entries of a ledger, packed or read; return what owns them."""
     cdef uint16_t count
