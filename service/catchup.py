@@ -95,6 +95,7 @@ class CatchUp:
         # Until this number everything is written again, not only what says that it was missed.
         self._all_until: int | None = None
         self._is_clean = False
+        self._was_away = False
         self._running: asyncio.Task[None] | None = None
         self.written: dict[str, int] = {"decision": 0, "outcome": 0}
         """Events that were written after all and that the store had not counted before."""
@@ -123,9 +124,8 @@ class CatchUp:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        if self.is_clean and self._store.is_well:
-            self._done = self._journal.end()
-        await self._save()
+        is_whole = self.is_clean and self._store.is_well
+        await self._save(self._journal.end() if is_whole else self._mark_at())
         self._reader.close()
 
     async def _run(self) -> None:
@@ -142,30 +142,38 @@ class CatchUp:
 
     async def _tick(self) -> None:
         missed_at, now = self._store.missed_at, monotonic()
-        if missed_at is None:
-            self._follow(now)
-        elif self._store.is_well:
-            if self._is_clean or self._all_until is None:
+        if not self._store.is_well:
+            # From here on the ends are remembered as they were when it went away.
+            self._was_away = True
+        elif missed_at is None:
+            self._note(now)
+            self._done = self._ends[0][1]
+        else:
+            if self._was_away or self._is_clean or self._all_until is None:
+                if self._ends:
+                    self._done = min(self._done, self._ends[0][1])
                 self._all_until = self._journal.end()
-            self._is_clean = False
-            self._ends.clear()
+            self._was_away = self._is_clean = False
             await self._write_all()
+            self._note(now)
             if self._store.missed_at == missed_at and now - missed_at >= GRACE_SECONDS:
                 self._store.missed_at = None
                 self._is_clean = True
                 log.info("the store has all that it missed", extra={"fields": dict(self.written)})
-        if self._done != self._saved and now - self._saved_at >= SAVE_SECONDS:
+        if now - self._saved_at >= SAVE_SECONDS and self._mark_at() != self._saved:
             self._saved_at = now
-            await self._save()
+            await self._save(self._mark_at())
 
-    def _follow(self, now: float) -> None:
-        """Let the mark follow the journal's end: nothing failed, so everything is in the store before it is journalled."""
+    def _note(self, now: float) -> None:
+        """Remember where the journal ends while the store is well, for as long as is looked back."""
         ends = self._ends
         ends.append((now, self._journal.end()))
         while len(ends) > 1 and ends[1][0] <= now - LOOK_BACK_SECONDS:
             ends.popleft()
-        if ends[0][0] <= now - LOOK_BACK_SECONDS:
-            self._done = ends[0][1]
+
+    def _mark_at(self) -> int:
+        """Return where the next process is to begin: it looks back as far as this one."""
+        return min(self._done, self._ends[0][1]) if self._ends else self._done
 
     async def _write_all(self) -> None:
         """Write what is missing from the mark to the journal's end; the mark follows page by page."""
@@ -241,13 +249,13 @@ class CatchUp:
         if answer is not None:
             await self._store.again(answer)
 
-    async def _save(self) -> None:
+    async def _save(self, applied: int) -> None:
         try:
-            await asyncio.to_thread(self._mark.save, self._done)
+            await asyncio.to_thread(self._mark.save, applied)
         except OSError as error:
             self._say("the mark of what the store has could not be written", error)
         else:
-            self._saved = self._done
+            self._saved = applied
 
     def _say(self, what: str, error: Exception) -> None:
         kept_back = self._seldom.kept_back((what, type(error).__name__))
