@@ -60,7 +60,7 @@ schemas: setup
 
 # The pins: made again with uv, without any index line.
 lock:
-	@for s in service kernels trainer dev spark; do \
+	@for s in service kernels client trainer dev spark; do \
 	  (cd requirements && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	   --python-version 3.11 $$s.in $$(test $$s = spark && echo -c trainer.txt) -o $$s.txt) || exit 1; done
 
