@@ -57,15 +57,20 @@ def from_vectors(ready: Ready, decided: Sequence[Decided]) -> list[Said | None]:
 def _said(ready: Ready, decided: Decided, rows: Matrix) -> Said:
     """Ask about one question alone: rows asked about together may come to other last bits, and turn equals round."""
     request, names = decided.request, decided.processors
-    variants = ready.policy.variants(request, decided.kind)
-    risk = _answers(ready, "risk", rows[:1])
-    return Said(
-        variants,
-        _approval(ready, decided, len(variants), in_every_way(rows, request, variants))
-        if names
-        else ((),) * len(variants),
-        ready.prior("risk") if risk is None else risk[0],
+    answers = _answers(ready, "risk", rows[:1])
+    risk = ready.prior("risk") if answers is None else answers[0]
+    # As the service does: only the ways of sending that a choice would look at.
+    variants = ready.policy.needed(
+        request,
+        names,
+        ready.policy.variants(request, decided.kind),
+        risk,
+        kind=decided.kind,
+        at=decided.at,
+        ledger=None if decided.inputs is None else decided.inputs.ledger,
     )
+    table = _approval(ready, decided, len(variants), in_every_way(rows, request, variants)) if names else None
+    return Said(variants, ((),) * len(variants) if table is None else table, risk)
 
 
 def _approval(ready: Ready, decided: Decided, ways: int, rows: Matrix) -> tuple[tuple[float, ...], ...]:
