@@ -5,6 +5,7 @@ fault there is.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -158,7 +159,9 @@ class Caller:
             self.ask(call)
 
     def reconnect(self, line: "_Line") -> None:
-        """Open a connection in the background."""
+        """Open a connection in the background; it is nobody's until then."""
+        with contextlib.suppress(ValueError):
+            self._idle.remove(line)
         if not self._closed:
             task = asyncio.get_running_loop().create_task(self._connect(line))
             self._tasks.add(task)
