@@ -18,6 +18,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cimport numpy as cnp
 
+from features.packed cimport _f64, _i32, _i64, _u32, _u64
+
 from datetime import date
 
 from features.catalog import BY_SCOPE, CANDIDATE, PAYMENT, RETRY
@@ -84,36 +86,6 @@ cdef inline int64_t _floor(int64_t value, int64_t by) noexcept nogil:
 cdef inline int64_t _mod(int64_t value, int64_t by) noexcept nogil:
     cdef int64_t left = value % by
     return left + by if left < 0 else left
-
-
-cdef inline uint32_t _u32(const uint8_t *at) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, at, 4)
-    return value
-
-
-cdef inline int32_t _i32(const uint8_t *at) noexcept nogil:
-    cdef int32_t value
-    memcpy(&value, at, 4)
-    return value
-
-
-cdef inline int64_t _i64(const uint8_t *at) noexcept nogil:
-    cdef int64_t value
-    memcpy(&value, at, 8)
-    return value
-
-
-cdef inline double _f64(const uint8_t *at) noexcept nogil:
-    cdef double value
-    memcpy(&value, at, 8)
-    return value
-
-
-cdef inline uint64_t _u64(const uint8_t *at) noexcept nogil:
-    cdef uint64_t value
-    memcpy(&value, at, 8)
-    return value
 
 
 cdef class Reader:

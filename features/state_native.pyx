@@ -9,6 +9,8 @@ from libc.math cimport pow as power
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
+from features.packed cimport _f64, _i32, _i64, _u32
+
 from features.increment import CODES
 from features.layout import AMOUNT, ATTEMPTS, INDEX, LAYOUTS, MOST_ROWS
 from features.seen import LastSeen
@@ -48,30 +50,6 @@ cdef inline Form _form(layout):
     if form is None:
         form = _FORMS[layout] = Form(layout)
     return <Form>form
-
-
-cdef inline int64_t _i64(const uint8_t *at) noexcept nogil:
-    cdef int64_t value
-    memcpy(&value, at, 8)
-    return value
-
-
-cdef inline int32_t _i32(const uint8_t *at) noexcept nogil:
-    cdef int32_t value
-    memcpy(&value, at, 4)
-    return value
-
-
-cdef inline uint32_t _u32(const uint8_t *at) noexcept nogil:
-    cdef uint32_t value
-    memcpy(&value, at, 4)
-    return value
-
-
-cdef inline double _f64(const uint8_t *at) noexcept nogil:
-    cdef double value
-    memcpy(&value, at, 8)
-    return value
 
 
 cdef inline bint _whole(Form form, const uint8_t *b, Py_ssize_t length) noexcept:

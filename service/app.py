@@ -19,7 +19,7 @@ from litestar.exceptions import HTTPException
 from service.access import open_gate
 from service.access.certificate import Certificate, open_certificate
 from service.access.gate import FOLLOW_SECONDS, Gate
-from service.errors import BundleRefused, ServiceError, SettingsError
+from service.errors import BundleRefused, SettingsError
 from service.gather import Gather
 from service.http.administration import Examine, administration_handlers
 from service.http.answers import problem_response
@@ -28,6 +28,7 @@ from service.http.operations import counted_by, operation_handlers
 from service.http.problems import problem_of, problem_of_router
 from service.http.reporter import Reporter
 from service.metrics import Metrics
+from service.models.poll import BundlePoll
 from service.ports import Bundles, Decider, Journal, Learner, Store, Work
 from service.settings import Settings
 
@@ -119,7 +120,7 @@ def create_app(
     reporter = Reporter(metrics)
     credentials = [part for part in (gate, certificate) if part is not None]
     parts = _Parts(decider, journal, store, work)
-    poll = _BundlePoll(bundles, settings.bundle_poll_seconds)
+    poll = BundlePoll(bundles, settings.bundle_poll_seconds)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -246,49 +247,6 @@ class _Parts:
             await self._journal.close()
         finally:
             await self._store.close()
-
-
-class _BundlePoll:
-    """Looks at the bundles' pointer again and again; says once what is wrong, not every time."""
-
-    def __init__(self, bundles: Bundles, seconds: float) -> None:
-        self._bundles = bundles
-        self._seconds = seconds
-        self._version: str | None = None
-        self._said: str | None = None
-        self._now = asyncio.Event()
-
-    def again(self) -> None:
-        self._now.set()
-
-    async def run(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds):
-                    await self._now.wait()
-            self._now.clear()
-            await self.look()
-
-    async def look(self) -> None:
-        try:
-            await self._bundles.refresh()
-        except ServiceError as error:
-            self._say(str(error))
-        except Exception as error:
-            if self._said is None:
-                log.error("looking for a bundle failed", exc_info=error)  # noqa: TRY400
-            self._said = type(error).__name__
-        else:
-            self._say(self._bundles.failing)
-        active = self._bundles.active
-        if active is not None and active.version != self._version:
-            self._version = active.version
-            log.info("bundle %s is active", active.version)
-
-    def _say(self, wrong: str | None) -> None:
-        if wrong is not None and wrong != self._said:
-            log.warning("bundle: %s", wrong)
-        self._said = wrong
 
 
 def build(settings: Settings, folder: Path | None = None) -> Application:

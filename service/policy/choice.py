@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from contracts.bundle import PolicyParameters
-from contracts.decision import Action, Mode, RankedProcessor, Reason, RiskTier
+from contracts.decision import Action, RankedProcessor, Reason, RiskTier
 from contracts.inputs import Credential, Standing, Variant
 from contracts.payment import Payment
 from features.clock import micros
@@ -22,6 +22,7 @@ from service.policy.exploration import draw_of, pick
 from service.policy.fees import Fees
 from service.policy.lineup import Lineup, Weigher, odds_of
 from service.policy.modes import Earned, Ways, ways_of
+from service.policy.ranking import ranking
 from service.policy.rules import Rules
 from service.policy.terms import Agreements, Terms
 
@@ -122,7 +123,7 @@ class Chooser:
             index=chosen.index if chosen is not None and sent else None,
             processor=chosen.processor if chosen is not None and sent else None,
             approval_probability=None if best is None else best.probability,
-            ranking=_ranking(lineup, odds),
+            ranking=ranking(lineup, odds),
             risk_tier=tier,
             three_ds="challenge" if challenged else "none",
             exemption=duty.exemption if sent and not challenged else None,
@@ -352,58 +353,3 @@ def _explain(running: list[Candidate], place: int, odds: list[float], said: list
 
 def _count(lineup: Lineup) -> int:
     return len(lineup.out) + len(lineup.refused)
-
-
-def _ranking(lineup: Lineup, odds: list[float]) -> tuple[RankedProcessor, ...]:
-    ranked = [_entry(candidate, propensity) for candidate, propensity in zip(lineup.running, odds, strict=True)]
-    if lineup.out or lineup.refused:
-        last = [(candidate.index, _entry(candidate, 0.0)) for candidate in lineup.out]
-        last += [
-            (
-                index,
-                RankedProcessor(
-                    processor=processor,
-                    approval_probability=0.0,
-                    cost_minor=0,
-                    expected_value_minor=0.0,
-                    propensity=0.0,
-                    eligible=False,
-                    reasons=(code,),
-                ),
-            )
-            for index, processor, code in lineup.refused
-        ]
-        last.sort(key=_by_index)
-        ranked += [entry for _, entry in last]
-    return tuple(ranked)
-
-
-def _entry(candidate: Candidate, propensity: float) -> RankedProcessor:
-    best = candidate.best
-    ways = candidate.ways
-    return RankedProcessor(
-        processor=candidate.processor,
-        approval_probability=best.probability,
-        cost_minor=round(best.cost),
-        expected_value_minor=best.value,
-        propensity=propensity,
-        eligible=not candidate.codes,
-        reasons=candidate.codes,
-        modes=()
-        if len(ways) == 1
-        else tuple(
-            [
-                Mode(
-                    authentication=one.way.label,
-                    credential=one.way.credential,
-                    approval_probability=one.probability,
-                    expected_value_minor=one.value,
-                )
-                for one in ways
-            ]
-        ),
-    )
-
-
-def _by_index(entry: tuple[int, RankedProcessor]) -> int:
-    return entry[0]
