@@ -115,11 +115,12 @@ class LogJournal:
         frame = frame_of(event)
         self._frames += frame
         self._accepted_bytes += len(frame[1])
-        future = asyncio.get_running_loop().create_future() if self._waits_for_disk else None
+        loop = asyncio.get_running_loop()
+        future = loop.create_future() if self._waits_for_disk else None
         # The writer takes as many frames as there are here: the frame is there first.
         waiting.append(future)
-        if writer.is_idle:
-            writer.wake()
+        if not writer.is_called:
+            writer.call(loop)
         return future
 
     async def find(self, decision_id: str) -> DecisionMade | None:
@@ -207,7 +208,7 @@ class LogJournal:
             mark = loop.create_future()
             self._frames += (b"", b"")
             self._waiting.append(mark)
-            self._writer.wake()
+            self._writer.wake(loop)
             await mark
         return await loop.run_in_executor(self._reading, self._query, query)
 

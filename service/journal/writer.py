@@ -1,7 +1,9 @@
 """The thread that writes: it takes all events that wait, gives them to the disk in one call, and wakes the loop once.
 
-It needs the interpreter lock twice a batch: when it is woken, and when the disk is done. Between batches it looks after its
-files. This module must not know what an event means.
+The loop says when: at the end of a turn in which something came, and not before the batch before is settled. A thread that
+helped itself whenever the disk is free would find one event or two, and each batch costs a flush and two changes of the
+interpreter lock, more than a whole decision does. Between batches it looks after its files. This module must not know what an
+event means.
 """
 
 import asyncio
@@ -25,6 +27,8 @@ STUCK_SECONDS: Final = 1.0
 """A disk that has not taken a batch for so long is not waited for: what comes meanwhile is refused at once."""
 TICK_SECONDS: Final = 0.25
 """How often the writer looks after disk space, age and place of its files."""
+GATHER_SECONDS: Final = 0.01
+"""How long mode ``async``, in which nobody waits, gathers events for one write."""
 SYNC_SECONDS: Final = 1.0
 """How often mode ``async`` asks the disk to take what was written."""
 _SHARE: Final = 0.5
@@ -54,8 +58,8 @@ class Writer:
         What waits: header, content, header, content. The loop adds to the end, the thread takes from the beginning.
     waiting
         Who waits for each event; None for nobody. An event's frame is there before this is.
-    is_idle
-        Whether the thread is asleep, or about to be: whoever adds something then is to `wake` it.
+    is_called
+        Whether the thread knows of what waits, or will be told; whoever adds something while it is not is to `call` it.
     writing_since
         When the thread began what it is at with the disk (`time.perf_counter`); None while it is not.
     refusal
@@ -74,7 +78,7 @@ class Writer:
         self.frames: list[bytes] = []
         self.waiting: list[Waiting] = []
         self.written_bytes = 0
-        self.is_idle = False
+        self.is_called = False
         self.writing_since: float | None = None
         self.refusal: str | None = None
         self.failing: str | None = None
@@ -83,6 +87,7 @@ class Writer:
         self._batch_since = 0.0
         self._next_tick = self._next_sync = 0.0
         self._signal: SimpleQueue[None] = SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._log = Log(folder / name, durable=durable, keeping=keeping)
         self.free_bytes = 0
         self._check_space()
@@ -95,10 +100,19 @@ class Writer:
         """Number of the last event that is durable; 0 before the first."""
         return self._log.last
 
-    def wake(self) -> None:
-        """Wake the thread for an event that is the first one to wait."""
-        self.is_idle = False
+    def call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the thread woken at the end of this turn of the loop, for whatever waits by then."""
+        self.is_called = True
         self._batch_since = time.perf_counter()
+        if self._durable:
+            loop.call_soon(self.wake, loop)
+        else:
+            loop.call_later(GATHER_SECONDS, self.wake, loop)
+
+    def wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake the thread now; `loop` is told what becomes of the batch."""
+        self._loop = loop
+        self.is_called = True
         self._signal.put(None)
 
     def stuck(self) -> str | None:
@@ -126,10 +140,15 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            count = self._take()
-            if count:
-                self._commit(count)
-            elif self._closed:
+            is_woken = self._is_woken()
+            if is_woken or self._closed:
+                # What comes while this is written is for the next turn.
+                left = len(self.waiting)
+                while left:
+                    count = min(left, LARGEST_BATCH)
+                    self._commit(count, is_last=count == left)
+                    left -= count
+            if self._closed and not self.waiting:
                 break
             if time.perf_counter() >= self._next_tick:
                 self._tick()
@@ -139,38 +158,32 @@ class Writer:
             log.warning("the journal was not closed well: %s", error)
         self._hand_over_sealed()
 
-    def _take(self) -> int:
-        """Return how many events to write, waiting for them if need be; 0 when nothing came until the next look around."""
-        waiting = self.waiting
-        if not waiting:
-            self.is_idle = True
-            # Once more: what came before this thread said that it is idle has woken nobody.
-            if not waiting and not self._closed:
-                with contextlib.suppress(Empty):
-                    self._signal.get(timeout=TICK_SECONDS)
-            self.is_idle = False
-        return min(len(waiting), LARGEST_BATCH)
+    def _is_woken(self) -> bool:
+        """Wait to be woken; return False when it was only time to look around."""
+        try:
+            self._signal.get(timeout=TICK_SECONDS)
+        except Empty:
+            return False
+        return True
 
-    def _commit(self, count: int) -> None:
+    def _commit(self, count: int, *, is_last: bool) -> None:
         frames, waiting = self.frames[: 2 * count], self.waiting[:count]
         del self.frames[: 2 * count], self.waiting[:count]
         heads = b"".join(frames[::2])
         self.written_bytes += sum(map(len, frames)) - len(heads)
         kept, failure = count, None
         if heads:
-            since, started = self._batch_since, time.perf_counter()
-            # Whoever comes while this is written has waited no longer than since now when the next one is.
-            self._batch_since = self.writing_since = started
+            self.writing_since = time.perf_counter()
             if self.failing is None:
                 kept, failure = self._write(frames, heads, count)
             else:
                 kept, failure = 0, self.failing
             self.writing_since = None
             if kept:
-                self._metrics.journal_committed(kept, time.perf_counter() - since)
+                self._metrics.journal_committed(kept, time.perf_counter() - self._batch_since)
             if kept < count:
                 self._metrics.journal_failed(count - kept)
-        self._tell(waiting, kept, failure)
+        self._tell(waiting, kept, failure, is_last=is_last)
 
     def _write(self, frames: list[bytes], heads: bytes, count: int) -> tuple[int, str | None]:
         """Return how many events of a batch the disk has, and why not all of them."""
@@ -187,15 +200,15 @@ class Writer:
             return 0, failure
         return count, None
 
-    def _tell(self, waiting: list[Waiting], kept: int, failure: str | None) -> None:
-        """Wake the event loop once for all of a batch that wait in it."""
+    def _tell(self, waiting: list[Waiting], kept: int, failure: str | None, *, is_last: bool) -> None:
+        """Wake the event loop once for all of a batch."""
         if not self._durable:
             # Only marks wait here, and they ask for no more than their turn.
             waiting, kept = [future for future in waiting if future is not None], len(waiting)
-        if waiting and waiting[0] is not None:
+        if self._loop is not None:
             # A closed loop: nobody waits any more.
             with contextlib.suppress(RuntimeError):
-                waiting[0].get_loop().call_soon_threadsafe(_settle, waiting, kept, failure)
+                self._loop.call_soon_threadsafe(self._settle, waiting, kept, failure, is_last)
 
     def _fail(self, reason: str, *, is_broken: bool) -> None:
         """Refuse everything from now on, until `_tick` finds that all is well again."""
@@ -251,13 +264,18 @@ class Writer:
         sealed, self._log.sealed = self._log.sealed, []
         self._upkeep.seal(sealed)
 
+    # The loop, from here on.
 
-def _settle(waiting: list[Waiting], kept: int, failure: str | None) -> None:
-    """Tell those who wait for a batch: the first ones that it is kept, the others why not."""
-    for place, future in enumerate(waiting):
-        if future is None or future.done():
-            continue
-        if place < kept:
-            future.set_result(None)
-        else:
-            future.set_exception(JournalUnavailable(failure or "the disk did not take it"))
+    def _settle(self, waiting: list[Waiting], kept: int, failure: str | None, is_last: bool) -> None:  # noqa: FBT001
+        """Tell those who wait for a batch: the first ones that it is kept, the others why not. Then the next one may go."""
+        for place, future in enumerate(waiting):
+            if future is None or future.done():
+                continue
+            if place < kept:
+                future.set_result(None)
+            else:
+                future.set_exception(JournalUnavailable(failure or "the disk did not take it"))
+        if is_last and self._loop is not None:
+            self.is_called = False
+            if self.waiting:
+                self.call(self._loop)

@@ -270,7 +270,9 @@ def test_a_folder_deleted_under_it_is_made_again_with_what_was_open(
     async def scenario() -> None:
         opened = LogJournal(folder)
         await opened.append(auth_decided("pay_1"))
-        shutil.rmtree(folder / deleted)
+        # In one step, as the writer may be making its next file there.
+        gone = (folder / deleted).rename(tmp_path / "gone")
+        shutil.rmtree(gone, ignore_errors=True)
         await asyncio.to_thread(until, lambda: bool(list(folder.glob("0/*.log"))))
         await opened.append(auth_decided("pay_2"))
         assert opened.failing is None
