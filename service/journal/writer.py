@@ -266,7 +266,7 @@ class Writer:
 
     # The loop, from here on.
 
-    def _settle(self, waiting: list[Waiting], kept: int, failure: str | None, is_last: bool) -> None:  # noqa: FBT001
+    def _settle(self, waiting: list[Waiting], kept: int, failure: str | None, is_last: bool) -> None:
         """Tell those who wait for a batch: the first ones that it is kept, the others why not. Then the next one may go."""
         for place, future in enumerate(waiting):
             if future is None or future.done():
