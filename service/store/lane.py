@@ -5,8 +5,8 @@ travels alone, and at high load the cost of a round trip is shared by all. Measu
 caller about 50 us and each of 32 concurrent callers about 8 us.
 
 The lane owns its connection: it connects in the background with a bound of its own, refuses callers at once while that
-hangs and for a short while after it failed, and tries again with the next caller. A caller has a timer; neither its
-timeout nor its cancellation touches what others wait for.
+hangs and for a short while after it failed, and tries again with the next caller. Neither the timeout of a caller nor its
+cancellation touches what others wait for.
 
 This module must not know what the commands mean.
 """
@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, TypeVar
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from service.due import Due
 from service.errors import StoreError, StoreTimeout, StoreUnavailable
 
 CONNECT_SECONDS: Final = 1.0
@@ -99,6 +100,7 @@ class Lane(Generic[Q, A]):
         self._down_until = 0.0
         self._reason = "it was closed"
         self._closed = False
+        self._due = Due()
 
     async def ask(self, question: Q, deadline: float | None = None, timeout: float | None = None) -> A:
         """Return the answer to `question`.
@@ -129,11 +131,8 @@ class Lane(Generic[Q, A]):
                 self._awake.set_result(None)
         elif self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._work())
-        timer = loop.call_later(left, _expire, answer, left)
-        try:
-            return await answer
-        finally:
-            timer.cancel()
+        self._due.within(left, answer, _expire)
+        return await answer
 
     async def close(self) -> None:
         """Refuse what waits and drop the connection. A second call does nothing."""
@@ -169,8 +168,11 @@ class Lane(Generic[Q, A]):
 
     async def _serve(self, connection: AbstractConnection, asks: Sequence[Ask[Q, A]]) -> None:
         whole = False
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(None) as limit:
+                self._due.within(self._timeout, done, lambda _done, _seconds: limit.reschedule(loop.time()))
                 await self._exchange(connection, asks)
             whole = True
         except TimeoutError:
@@ -178,6 +180,7 @@ class Lane(Generic[Q, A]):
         except (RedisError, OSError) as error:
             self._refuse(asks, StoreUnavailable(sentence(error)))
         finally:
+            done.cancel()
             if not whole:
                 # Replies may still come, or the server became a replica: this connection is of no more use.
                 self._refuse(asks, StoreUnavailable(self._reason))
@@ -231,5 +234,4 @@ class Lane(Generic[Q, A]):
 
 
 def _expire(answer: "asyncio.Future[Any]", seconds: float) -> None:
-    if not answer.done():
-        answer.set_exception(StoreTimeout(seconds * 1000))
+    answer.set_exception(StoreTimeout(seconds * 1000))
