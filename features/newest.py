@@ -17,12 +17,12 @@ _TECHNICAL: Final = CODES["technical"]
 _DECLINED: Final = INDEX["declined"]
 
 
-def add_to_newest(layout: Layout, blob: bytes, increment: Increment, member: int | None) -> bytes | None:
+def add_to_newest(layout: Layout, blob: bytes | None, increment: Increment, member: int | None) -> bytes | None:
     """Return the state after an event in its newest tile that changes nothing but its head; None for any other.
 
     The embedded store adds on the event loop, and a busy entity sees little else.
     """
-    if len(blob) < layout.head_size:
+    if blob is None or len(blob) < layout.head_size:
         return None
     mark, rows, members, streak, *head = layout.head.unpack_from(blob)
     end = layout.head_size + rows * (4 + 4 * layout.words)

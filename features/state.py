@@ -13,9 +13,9 @@ from features.increment import CODES, Increment
 from features.layout import AMOUNT, INDEX, MOST_ROWS, VERSION, WORD, Layout
 
 try:
-    from features.state_native import add_to_newest
+    from features.state_native import add_in_order as add_quickly
 except ImportError:
-    from features.newest import add_to_newest
+    from features.newest import add_to_newest as add_quickly
 
 Trouble = Literal["version", "corrupt"]
 
@@ -220,7 +220,7 @@ def add(layout: Layout, blob: bytes | None, increment: Increment, member: int | 
     member
         The value to remember for a distinct count (`features.increment.member`), of attempts only.
     """
-    if blob is not None and (quickly := add_to_newest(layout, blob, increment, member)) is not None:
+    if (quickly := add_quickly(layout, blob, increment, member)) is not None:
         return quickly
     view = readable(layout, blob) or View(layout)
     if not layout.takes(increment.deltas):

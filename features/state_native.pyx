@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""What `features.newest` and `features.undo.last_seen` do, in C: the same bytes and the same answers.
+"""What `features.state.add` does with an event in order, and `features.undo.last_seen`, in C: the same bytes and answers.
 
 ``tests/features/test_native.py`` holds them to the reference.
 """
@@ -32,6 +32,10 @@ cdef class Form:
     cdef double half_life
     cdef int[16] measure       # place in `MEASURES`
     cdef int[16] place         # first word in a row
+    cdef int rings
+    cdef int64_t[8] per_hop    # of a ring's tiles, in tiles of the finest
+    cdef int64_t[8] reach      # of a ring, in its own tiles
+    cdef bytes nothing         # the state of an entity to which nothing was added
 
     def __init__(self, layout):
         cdef int at
@@ -40,6 +44,10 @@ cdef class Form:
         self.count = len(layout.place)
         for at, (name, place) in enumerate(layout.place.items()):
             self.measure[at], self.place[at] = INDEX[name], place
+        self.rings = len(layout.rings)
+        for at, ring in enumerate(layout.rings):
+            self.per_hop[at], self.reach[at] = ring.hop // layout.hop, ring.reach // ring.hop
+        self.nothing = layout.mark + bytes(self.head_size - len(layout.mark))
 
 
 cdef dict _FORMS = {layout: Form(layout) for layout in LAYOUTS.values()}
@@ -88,56 +96,177 @@ def last_seen(layout, blob, member):
     return LastSeen(attempt, amount, None, None)
 
 
-def add_to_newest(layout, blob, increment, member):
-    """Return the state after an event in its newest tile; None for any other; see `features.newest.add_to_newest`."""
+cdef int _kept(Form form, const int32_t *tiles, int count, uint8_t *keep) noexcept:
+    """Mark the rows that some ring keeps, and return how many; see `features.state._kept`."""
+    cdef int ring, place, kept = 0
+    cdef int64_t per_hop, oldest, hop, before
+    for place in range(count):
+        keep[place] = 0
+    for ring in range(form.rings):
+        per_hop = form.per_hop[ring]
+        oldest = (tiles[count - 1] // per_hop - form.reach[ring]) * per_hop
+        before = -1
+        for place in range(count):
+            if tiles[place] < oldest:
+                continue
+            hop = tiles[place] // per_hop
+            if hop != before:
+                keep[place] = 1
+                before = hop
+    for place in range(count):
+        kept += keep[place]
+    return kept
+
+
+cdef bytes _begun(Form form, const uint8_t *b, int32_t tile):
+    """Return a whole state with one more tile, later than all others, and without the rows that no ring keeps any more."""
+    cdef int32_t[513] tiles
+    cdef uint8_t[513] keep
+    cdef int n = b[6] | (b[7] << 8), m = b[8], k = b[9], place, kept, size = 4 * form.words
+    if n > 512:
+        return None
+    memcpy(tiles, b + form.head_size, 4 * n)
+    tiles[n] = tile
+    if n and tiles[0] < 0:
+        return None
+    kept = _kept(form, tiles, n + 1, keep)
+    made = PyBytes_FromStringAndSize(NULL, form.head_size + kept * (4 + size) + 8 * (m + k))
+    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(made)
+    memcpy(out, b, form.head_size)
+    out[6], out[7] = kept & 0xFF, kept >> 8
+    cdef uint8_t *to = out + form.head_size
+    for place in range(n + 1):
+        if keep[place]:
+            memcpy(to, &tiles[place], 4)
+            to += 4
+    cdef const uint8_t *rows = b + form.head_size + 4 * n
+    for place in range(n):
+        if keep[place]:
+            memcpy(to, rows + place * size, size)
+            to += size
+    # The newest is always kept: its row is what was there before it.
+    memcpy(to, b + 10, size)
+    memcpy(to + size, rows + n * size, 8 * (m + k))
+    return <bytes>made
+
+
+cdef bytes _with_member(Form form, const uint8_t *b, Py_ssize_t length, uint32_t mine, int32_t tile):
+    """Return a whole state that remembers a value as seen in its newest tile, the newest and the largest first."""
+    cdef int n = b[6] | (b[7] << 8), m = b[8], k = b[9], place, count = 0
+    cdef Py_ssize_t end = form.head_size + <Py_ssize_t>n * (4 + 4 * form.words)
+    cdef bint is_put = False
+    cdef uint8_t[8 * 257] kept
+    cdef const uint8_t *entry
+    cdef uint8_t *at
+    for place in range(m):
+        entry = b + end + 8 * place
+        if _u32(entry) == mine:
+            continue
+        if not is_put and (_i32(entry + 4) < tile or (_i32(entry + 4) == tile and _u32(entry) < mine)):
+            at = kept + 8 * count
+            memcpy(at, &mine, 4)
+            memcpy(at + 4, &tile, 4)
+            count += 1
+            is_put = True
+        memcpy(kept + 8 * count, entry, 8)
+        count += 1
+    if not is_put:
+        at = kept + 8 * count
+        memcpy(at, &mine, 4)
+        memcpy(at + 4, &tile, 4)
+        count += 1
+    if count > form.members:
+        count = form.members
+    made = PyBytes_FromStringAndSize(NULL, end + 8 * (count + k))
+    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(made)
+    memcpy(out, b, end)
+    out[8] = count
+    memcpy(out + end, kept, 8 * count)
+    memcpy(out + end + 8 * count, b + end + 8 * m, 8 * k)
+    return <bytes>made
+
+
+cdef bint _in_order(const uint8_t *members, int count) noexcept:
+    """Tell whether remembered values are the newest first, and of one tile the largest first."""
+    cdef int place
+    for place in range(1, count):
+        if _i32(members + 8 * place + 4) > _i32(members + 8 * place - 4):
+            return False
+        if _i32(members + 8 * place + 4) == _i32(members + 8 * place - 4) and _u32(members + 8 * place) >= _u32(members + 8 * place - 8):
+            return False
+    return True
+
+
+def add_in_order(layout, blob, increment, member):
+    """Return the state after an event that comes in order; None for any other.
+
+    Plain is what `features.state.add` sees nearly always: a state that is new or whole, an event in its newest tile or in a
+    later one. Declines in a row, what is taken back and sums that run over are left to it.
+    """
     cdef Form form = _form(layout)
-    if type(blob) is not bytes:
+    if blob is None:
+        blob = form.nothing
+    elif type(blob) is not bytes:
         return None
     cdef const uint8_t *b = <const uint8_t *>PyBytes_AS_STRING(blob)
     cdef Py_ssize_t length = PyBytes_GET_SIZE(blob), end
     if not _whole(form, b, length):
         return None
     cdef int n = b[6] | (b[7] << 8), m = b[8], k = b[9], place
-    if n == 0:
-        return None
     cdef tuple deltas = <tuple>increment[1]
     cdef int64_t at = increment[0], tile
     cdef int code = increment[2]
     if at < 0:
         return None
     tile = at // form.hop
-    end = form.head_size + <Py_ssize_t>n * (4 + 4 * form.words)
-    if _i32(b + form.head_size + 4 * (n - 1)) != tile:
+    if tile > 0x7FFFFFFF or (n and tile < _i32(b + form.head_size + 4 * (n - 1))):
+        return None
+    if code < 0 or (code and form.streak and (k or <int64_t>deltas[_DECLINED])):
+        return None
+    if code and at < _i64(b + 10 + 4 * form.words + 16):
         return None
     cdef bint is_attempt = <int64_t>deltas[_ATTEMPTS] != 0
-    cdef uint32_t mine
-    cdef bint found = False
-    if member is not None and form.members and is_attempt:
-        mine = member
-        for place in range(m):
-            if _u32(b + end + 8 * place) == mine and _i32(b + end + 8 * place + 4) == tile:
-                found = True
-                break
-        if not found:
-            return None
-    if code and form.streak and (k or <int64_t>deltas[_DECLINED]):
-        return None
-    made = PyBytes_FromStringAndSize(<const char *>b, length)
-    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(made)
-    cdef int64_t delta, total
-    cdef uint32_t word
+    cdef int64_t delta
     cdef bint counted = False
     for place in range(form.count):
         delta = deltas[form.measure[place]]
         if delta:
-            total = <int64_t>_u32(out + 10 + 4 * form.place[place]) + delta
-            if delta < 0 or delta > 0xFFFFFFFF or total > 0xFFFFFFFF:
+            if delta < 0 or delta > 0xFFFFFFFF or <int64_t>_u32(b + 10 + 4 * form.place[place]) + delta > 0xFFFFFFFF:
                 return None
-            word = <uint32_t>total
-            memcpy(out + 10 + 4 * form.place[place], &word, 4)
             counted = True
     if not counted:
         return None
+    cdef bytes made = None
+    cdef uint32_t mine
+    cdef bint is_new = n == 0 or tile > _i32(b + form.head_size + 4 * (n - 1)), is_known = False
+    if is_new:
+        made = _begun(form, b, <int32_t>tile)
+        if made is None:
+            return None
+        b, length = <const uint8_t *>PyBytes_AS_STRING(made), PyBytes_GET_SIZE(made)
+        n = b[6] | (b[7] << 8)
+    if member is not None and form.members and is_attempt:
+        mine = member
+        end = form.head_size + <Py_ssize_t>n * (4 + 4 * form.words)
+        if not _in_order(b + end, m) or (m and _i32(b + end + 4) > tile):
+            return None
+        for place in range(m):
+            if _u32(b + end + 8 * place) == mine and _i32(b + end + 8 * place + 4) == tile:
+                is_known = True
+                break
+        if not is_known:
+            made = _with_member(form, b, length, mine, <int32_t>tile)
+            b, length = <const uint8_t *>PyBytes_AS_STRING(made), PyBytes_GET_SIZE(made)
+    if made is None:
+        made = PyBytes_FromStringAndSize(<const char *>b, length)
+    # Nobody else has seen these bytes yet.
+    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(made)
+    cdef uint32_t word
+    for place in range(form.count):
+        delta = deltas[form.measure[place]]
+        if delta:
+            word = <uint32_t>(<int64_t>_u32(out + 10 + 4 * form.place[place]) + delta)
+            memcpy(out + 10 + 4 * form.place[place], &word, 4)
     cdef uint8_t *times = out + 10 + 4 * form.words
     cdef int64_t last, amount
     if is_attempt and at >= _i64(times):
@@ -149,8 +278,6 @@ def add_to_newest(layout, blob, increment, member):
     cdef double weight, value
     if code:
         last = _i64(times + 16)
-        if at < last:
-            return None
         weight = power(2.0, -(<double>(at - last)) / form.half_life)
         value = _f64(times + 33) * weight + 1.0
         memcpy(times + 33, &value, 8)

@@ -12,10 +12,10 @@ This module must not know the format of a snapshot.
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from features.entity import CANDIDATE_KINDS, PAYMENT_KINDS
 from features.layout import LAYOUTS
@@ -37,81 +37,37 @@ from service.store.base import (
     Update,
     grouped,
 )
+from service.store.expiring import Kept as Table
+from service.store.expiring import fetch, table
 from service.store.snapshot import NotOurs, Snapshot, SnapshotRefused, load, put_aside, write
 
 MOST_EVENTS: Final = 1_000_000
 """The most marks of applied events, decision records, answers, ledgers and standings that are kept, of each."""
-_SWEPT: Final = 8
-"""Entries looked at for each one written."""
-_PUTS_PER_SWEEP: Final = 16
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 
-class Expiring(Generic[K, V]):
-    """A dict whose entries have an end; the one written longest ago is the first to be swept."""
-
-    __slots__ = ("_clock", "_entries", "_most", "_puts")
-
-    def __init__(self, clock: Callable[[], float], most: int | None = None) -> None:
-        self._clock = clock
-        self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
-        self._most = most
-        self._puts = 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def entries(self) -> OrderedDict[K, tuple[float, V]]:
-        """Everything kept, each with its end."""
-        return self._entries
-
-    def get(self, key: K) -> V | None:
-        """Return what is kept under `key` and has not ended."""
-        entry = self._entries.get(key)
-        return entry[1] if entry is not None and entry[0] > self._clock() else None
-
-    def put(self, key: K, value: V, ttl: float) -> None:
-        """Keep `value` for `ttl` seconds; now and then sweep some entries that ended."""
-        now = self._clock()
-        entries = self._entries
-        if key in entries:
-            entries.move_to_end(key)
-        entries[key] = (now + ttl, value)
-        self._puts += 1
-        # To look for the oldest takes as long as to put: many together.
-        if self._puts % _PUTS_PER_SWEEP == 0 or (self._most is not None and len(entries) > self._most):
-            self._sweep(now)
-
-    def _sweep(self, now: float) -> None:
-        entries = self._entries
-        for _ in range(_SWEPT * _PUTS_PER_SWEEP):
-            oldest = next(iter(entries))
-            if entries[oldest][0] > now and (self._most is None or len(entries) <= self._most):
-                break
-            del entries[oldest]
-            if not entries:
-                break
-
-    def copy(self) -> list[tuple[K, tuple[float, V]]]:
-        """Return every entry with its end, oldest first: one fast copy, to be looked through elsewhere."""
-        return list(self._entries.items())
+def added(states: Mapping[str, Table[str, bytes]], updates: Sequence[Update]) -> list[Item]:
+    """Return the states after some increments."""
+    blobs = []
+    for (kind, key), additions in grouped(updates).items():
+        layout, blob = LAYOUTS[kind], states[kind].get(key)
+        for increment, member in additions:
+            blob = add(layout, blob, increment, member)
+        if blob is not None:
+            blobs.append((kind, key, blob))
+    return blobs
 
 
-def fetched(
-    tables: Sequence[Mapping[str, tuple[float, bytes]]], keys: Sequence[str | None], now: float
-) -> tuple[bytes | None, ...]:
-    """Return what each table keeps under the key in the same place and has not ended by `now`; None for none."""
-    found = [None if key is None else table.get(key) for table, key in zip(tables, keys, strict=False)]
-    return tuple([None if entry is None or entry[0] <= now else entry[1] for entry in found])
+def put_all(states: Mapping[str, Table[str, bytes]], blobs: Sequence[Item]) -> None:
+    """Put states over whatever is there."""
+    for kind, key, blob in blobs:
+        states[kind].put(key, blob, LAYOUTS[kind].ttl_seconds)
 
 
 try:
-    from service.store.memory_native import fetched as fetched_quickly
+    from service.store.memory_native import added as add_quickly
+    from service.store.memory_native import put_all as put_quickly
 except ImportError:
-    fetched_quickly = fetched
+    add_quickly, put_quickly = added, put_all
 
 
 def _write(path: Path, snapshot: Callable[[], Snapshot]) -> None:
@@ -146,14 +102,14 @@ class MemoryStore:
         self._event_ttl = event_ttl_seconds
         self._save_seconds = save_seconds
         # One dict for each kind: within it everything lives equally long, so that the oldest write ends first.
-        self._states: dict[str, Expiring[str, bytes]] = {kind: Expiring(clock) for kind in LAYOUTS}
+        self._states: dict[str, Table[str, bytes]] = {kind: table(clock) for kind in LAYOUTS}
         self._payment = [self._states[kind].entries for kind in PAYMENT_KINDS]
         self._candidate = [self._states[kind].entries for kind in CANDIDATE_KINDS]
-        self._events: Expiring[str, bool] = Expiring(clock, most_events)
-        self._records: Expiring[str, bytes] = Expiring(clock, most_events)
-        self._standings: Expiring[str, bytes] = Expiring(clock, most_events)
-        self._ledgers: Expiring[str, bytes] = Expiring(clock, most_events)
-        self._answers: Expiring[str, bytes] = Expiring(clock, most_events)
+        self._events: Table[str, bool] = table(clock, most_events)
+        self._records: Table[str, bytes] = table(clock, most_events)
+        self._standings: Table[str, bytes] = table(clock, most_events)
+        self._ledgers: Table[str, bytes] = table(clock, most_events)
+        self._answers: Table[str, bytes] = table(clock, most_events)
         self._clock = clock
         self._changes = 0
         self._saved = 0
@@ -184,10 +140,11 @@ class MemoryStore:
                 f"the snapshot {self._path} cannot be used ({error}): state starts empty, the file is kept as {aside}"
             )
         if snapshot is not None:
-            for kind, key, ttl, blob in snapshot.states:
+            # What ends first is put first: a sweep goes no further than the first entry that has time left.
+            for kind, key, ttl, blob in sorted(snapshot.states, key=itemgetter(2)):
                 if kind in self._states:
                     self._states[kind].put(key, blob, ttl)
-            for event_id, ttl, _ in snapshot.events:
+            for event_id, ttl, _ in sorted(snapshot.events, key=itemgetter(1)):
                 self._events.put(event_id, True, ttl)
             for kept, entries in (
                 (self._records, snapshot.records),
@@ -195,7 +152,7 @@ class MemoryStore:
                 (self._ledgers, snapshot.ledgers),
                 (self._answers, snapshot.answers),
             ):
-                for key, ttl, blob in entries:
+                for key, ttl, blob in sorted(entries, key=itemgetter(1)):
                     kept.put(key, blob, ttl)
         return None
 
@@ -205,10 +162,10 @@ class MemoryStore:
         payment, candidates, record, standings, ledger, answer = keys
         now = self._clock()
         return States(
-            fetched_quickly(self._payment, payment, now),
-            tuple([fetched_quickly(self._candidate, one, now) for one in candidates]),
+            fetch(self._payment, payment, now),
+            tuple([fetch(self._candidate, one, now) for one in candidates]),
             None if record is None else self._records.get(record),
-            fetched_quickly((self._standings.entries,) * len(standings), standings, now),
+            fetch((self._standings.entries,) * len(standings), standings, now),
             None if ledger is None else self._ledgers.get(ledger),
             None if answer is None else self._answers.get(answer),
         )
@@ -237,7 +194,7 @@ class MemoryStore:
                 return Claim(refused=True, ledger=there)
         # Everything that can fail comes before the first write.
         counted = event_id is not None and not self._events.get(event_id)
-        blobs = self._added(updates) if counted else []
+        blobs = add_quickly(self._states, updates) if counted else []
         if reservation is not None and ledger is not None:
             self._ledgers.put(reservation.key, ledger, ledgers.TTL_SECONDS)
         if answer is not None:
@@ -316,7 +273,7 @@ class MemoryStore:
         if self._events.get(event.event_id):
             return False
         # Everything that can fail comes first: then all of it is put, or none.
-        blobs = self._added(event.updates)
+        blobs = add_quickly(self._states, event.updates)
         notes: dict[str, bytes] = {}
         for key, note in event.standings:
             notes[key] = add_note(notes.get(key) or self._standings.get(key), note)
@@ -334,21 +291,9 @@ class MemoryStore:
         self._changes += 1
         return True
 
-    def _added(self, updates: Sequence[Update]) -> list[Item]:
-        """Return the states after some increments."""
-        blobs = []
-        for (kind, key), additions in grouped(updates).items():
-            layout, blob = LAYOUTS[kind], self._states[kind].get(key)
-            for increment, member in additions:
-                blob = add(layout, blob, increment, member)
-            if blob is not None:
-                blobs.append((kind, key, blob))
-        return blobs
-
     def _put(self, event_id: str, blobs: Sequence[Item]) -> None:
         """Put the states after an event, and its mark."""
-        for kind, key, blob in blobs:
-            self._states[kind].put(key, blob, LAYOUTS[kind].ttl_seconds)
+        put_quickly(self._states, blobs)
         self._events.put(event_id, True, self._event_ttl)
 
     def _keep(self, records: Sequence[Kept]) -> None:
@@ -358,9 +303,9 @@ class MemoryStore:
     def _copy(self) -> Callable[[], Snapshot]:
         """Return what makes a snapshot of this moment, wherever it is called; the copy alone is made here."""
         now, at = self._clock(), time.time()
-        states = {kind: kept.copy() for kind, kept in self._states.items()}
-        events, records = self._events.copy(), self._records.copy()
-        standings, ledgers, answers = self._standings.copy(), self._ledgers.copy(), self._answers.copy()
+        states = {kind: list(kept.entries.items()) for kind, kept in self._states.items()}
+        events = list(self._events.entries.items())
+        others = [list(kept.entries.items()) for kept in (self._records, self._standings, self._ledgers, self._answers)]
 
         def left(entries: list[tuple[str, tuple[float, bytes]]]) -> list[tuple[str, float, bytes]]:
             return [(key, end - now, blob) for key, (end, blob) in entries if end > now]
@@ -371,10 +316,10 @@ class MemoryStore:
                 (kind, key, end - now, blob) for kind, kept in states.items() for key, (end, blob) in kept if end > now
             ],
             events=[(event_id, end - now, None) for event_id, (end, _) in events if end > now],
-            records=left(records),
-            standings=left(standings),
-            ledgers=left(ledgers),
-            answers=left(answers),
+            records=left(others[0]),
+            standings=left(others[1]),
+            ledgers=left(others[2]),
+            answers=left(others[3]),
         )
 
     async def _keep_saving(self, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-def fetched(
-    tables: Sequence[Mapping[str, tuple[float, bytes]]], keys: Sequence[str | None], now: float
-) -> tuple[bytes | None, ...]: ...
+from service.store.base import Item, Update
+from service.store.expiring import Kept
+
+def added(states: Mapping[str, Kept[str, bytes]], updates: Sequence[Update]) -> list[Item]: ...
+def put_all(states: Mapping[str, Kept[str, bytes]], blobs: Sequence[Item]) -> None: ...

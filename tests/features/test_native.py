@@ -1,7 +1,6 @@
 """The kernels in C against the Python they stand in for: whatever the bytes are, the same answers."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from contracts.bundle import Encoding
 from contracts.hierarchy import Level
 from contracts.payment import Decline, Payment, RetryRequest
-from features import newest, undo
+from features import newest, state, undo
 from features.assemble import Plan
 from features.catalog import CATALOG
 from features.clock import DAY, HOUR, MINUTE, SECOND
@@ -116,34 +115,55 @@ def test_rows_are_the_same_bytes(seed: int, at: int, names: list[str], payment: 
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-def test_what_is_added_and_what_was_seen_are_the_same(kind: str) -> None:
+def test_what_is_added_and_what_was_seen_are_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from features import state_native
 
+    monkeypatch.setattr(state, "add_quickly", newest.add_to_newest)
     chance = random.Random(kind)
     layout = LAYOUTS[kind]
-    quick = 0
-    kernels: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
-        (newest.add_to_newest, state_native.add_to_newest),
-        (undo.last_seen, state_native.last_seen),
-    ]
-    for _ in range(150):
-        blob = history(kind, chance, NOON) or b""
-        then = NOON + chance.choice([0, 0, 0, 1, -1, HOUR])
+    quick = new = 0
+    for _ in range(400):
+        blob = history(kind, chance, NOON)
+        then = NOON + chance.choice([0, 0, 0, 1, -1, HOUR, DAY, 40 * DAY, -NOON - 1])
         made: Any = chance.choice(
             [
                 attempt_increment(then, chance.choice([0, 5, 2**31, 2**40])),
+                attempt_increment(then, 5),
                 result_increment(then, chance.choice(["approved", "declined", "error"])),
                 chargeback_increment(then),
                 taken_back(result_increment(then, "error")),
             ]
         )
         member = chance.choice([None, *range(12)])
-        for reference, kernel in kernels:
-            given_ = (layout, blob, made, member) if reference is newest.add_to_newest else (layout, blob, member)
-            assert kernel(*given_) == reference(*given_)
-        quick += state_native.add_to_newest(layout, blob, made, member) is not None
-        assert state_native.last_seen(layout, None, member) == undo.last_seen(layout, None, member)
-    assert quick > 3
+        quickly = state_native.add_in_order(layout, blob, made, member)
+        if quickly is not None:
+            quick += 1
+            new += newest.add_to_newest(layout, blob, made, member) is None
+            assert quickly == add(layout, blob, made, member)
+        assert state_native.last_seen(layout, blob, member) == undo.last_seen(layout, blob, member)
+    # Most of what comes in order is plain, also in a tile of its own and with a value that is new.
+    assert quick > 30
+    assert new > 10
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_a_state_grows_the_same_from_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from features import state_native
+
+    monkeypatch.setattr(state, "add_quickly", newest.add_to_newest)
+    chance = random.Random(kind)
+    layout, at = LAYOUTS[kind], NOON
+    mine = theirs = None
+    for _ in range(600):
+        at += chance.choice([0, SECOND, MINUTE, HOUR, HOUR, 5 * HOUR, DAY])
+        made: Any = chance.choice(
+            [attempt_increment(at, 1250), result_increment(at, "approved"), chargeback_increment(at)]
+        )
+        member = chance.randrange(30) if made.is_attempt else None
+        quickly = state_native.add_in_order(layout, mine, made, member)
+        theirs = add(layout, theirs, made, member)
+        mine = theirs if quickly is None else quickly
+        assert mine == theirs
 
 
 @settings(max_examples=200, deadline=None)

@@ -316,7 +316,7 @@ def test_the_quick_way_into_the_newest_tile_gives_the_same_bytes(kind: str) -> N
 
 def added_the_long_way(layout: Layout, blob: bytes, made: Increment, value: int | None) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(state, "add_to_newest", lambda *_: None)
+        patch.setattr(state, "add_quickly", lambda *_: None)
         return add(layout, blob, made, value)
 
 

@@ -1,5 +1,6 @@
 """The budget of attempts: no window ever holds more than its limit, whatever the order in which they come."""
 
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -269,3 +270,39 @@ def test_no_approval_resets_a_reservation_which_may_have_been_sent_after_it() ->
     assert used([open_one, approval], resets, START + 20) == 1
     assert used([open_one._replace(status=FAILED), approval], resets, START + 20) == 0
     assert used([open_one, approval], resets, START + resets.window_us) == 0
+
+
+@pytest.mark.skipif(ledger.native is None, reason="the kernels were not built: no C compiler here")
+def test_the_kernel_reserves_byte_for_byte_as_the_reference_does() -> None:
+    chance = random.Random(2)
+    plain = 0
+    for _ in range(3_000):
+        start = 1_780_012_800_000_000
+        known = [
+            Entry(
+                start + chance.randrange(100) * DAY,
+                chance.randrange(40),
+                chance.choice([100, 250]),
+                chance.choice([1, 2, 3]),
+            )
+            for _ in range(chance.choice([0, 1, 3, 10, 300]))
+        ]
+        blob = ledger.pack(known) if known or chance.random() < 0.5 else None
+        if blob is not None and chance.random() < 0.05:
+            blob = chance.choice([blob[:-1], b"\x02" + blob[1:], b""])
+        entry = Entry(start + chance.randrange(110) * DAY, chance.randrange(60), chance.choice([100, 250]))
+        limits = [
+            Limit(
+                chance.choice([1, 30]) * DAY,
+                chance.choice([1, 5, 15]),
+                chance.choice([None, 100]),
+                chance.random() < 0.5,
+            )
+            for _ in range(chance.randrange(3))
+        ]
+        expected = ledger.reserved(blob, entry, limits)
+        quickly = ledger.native.reserve(blob, entry, limits)
+        plain += quickly is not NotImplemented
+        assert quickly is NotImplemented or quickly == expected
+        assert ledger.reserve(blob, entry, limits) == expected
+    assert plain > 1_000

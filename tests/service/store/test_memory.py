@@ -5,6 +5,7 @@ import struct
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,8 @@ from service.ledger import Entry
 from service.standing import Note
 from service.store import Applied, StateKeys, States, Update, by_attempt
 from service.store.base import Decided, Kept, Reservation, StandingUpdate
-from service.store.memory import Expiring, MemoryStore
+from service.store.expiring import Expiring, table
+from service.store.memory import MemoryStore
 from service.store.snapshot import MAGIC, load
 
 START = 1_780_000_000 * SECOND
@@ -82,25 +84,63 @@ def test_everything_ends_in_its_time() -> None:
     asyncio.run(story())
 
 
-def test_what_ended_is_swept_as_others_are_written() -> None:
+KINDS = pytest.mark.parametrize("make", [Expiring, table], ids=["reference", "kernel"])
+
+
+@KINDS
+def test_what_ended_is_swept_as_others_are_written(make: Any) -> None:
     clock = Clock()
-    kept: Expiring[int, int] = Expiring(clock)
+    kept = make(clock)
     for number in range(1000):
         kept.put(number, number, 10)
     assert len(kept) == 1000
     clock.now = 10
     for number in range(200):
-        kept.put(-number, number, 10)
+        kept.put(-number - 1, number, 10)
     assert len(kept) == 200
 
 
-def test_beyond_the_limit_the_oldest_goes_first() -> None:
-    kept: Expiring[int, int] = Expiring(Clock(), most=100)
+@KINDS
+def test_beyond_the_limit_the_oldest_goes_first(make: Any) -> None:
+    kept = make(Clock(), 100)
     for number in range(1000):
         kept.put(number, number, 10)
     assert len(kept) == 100
     assert kept.get(899) is None
     assert kept.get(900) == 900
+
+
+@KINDS
+def test_what_was_written_since_is_kept_by_a_sweep(make: Any) -> None:
+    clock = Clock()
+    kept = make(clock)
+    for number in range(1000):
+        kept.put(number, number, 10)
+    clock.now = 5
+    kept.put(3, "again", 10)
+    clock.now = 12
+    for number in range(1000, 1200):
+        kept.put(number, number, 10)
+    assert kept.get(3) == "again"
+    assert len(kept) == 201
+    clock.now = 30
+    for number in range(2000, 2200):
+        kept.put(number, number, 10)
+    assert sorted(kept.entries) == list(range(2000, 2200))
+
+
+@KINDS
+def test_beyond_the_limit_what_was_written_since_goes_later(make: Any) -> None:
+    clock = Clock()
+    kept = make(clock, 100)
+    for number in range(100):
+        kept.put(number, number, 10)
+    clock.now = 1
+    kept.put(0, "again", 10)
+    for number in range(100, 150):
+        kept.put(number, number, 10)
+    assert kept.get(0) == "again"
+    assert sorted(kept.entries) == [0, *range(51, 150)]
 
 
 def test_a_snapshot_brings_everything_back(tmp_path: Path) -> None:

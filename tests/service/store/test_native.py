@@ -1,7 +1,7 @@
 """The kernel that writes commands in C against the Python: byte for byte the same commands, the same names and places."""
 
 import random
-from collections import OrderedDict
+from typing import Any
 
 import pytest
 
@@ -93,16 +93,72 @@ def test_names_shapes_and_places_are_the_same(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_an_embedded_store_fetches_is_the_same() -> None:
-    from service.store.memory import fetched
-    from service.store.memory_native import fetched as kernel
+    from service.store.expiring import fetched
+    from service.store.expiring_native import fetched as kernel
 
     chance = random.Random(4)
     for _ in range(200):
         tables = [
-            OrderedDict(
-                (word, (chance.choice([1.0, 5.0, 9.0]), word.encode())) for word in WORDS if chance.random() < 0.7
-            )
+            {word: (chance.choice([1.0, 5.0, 9.0]), word.encode()) for word in WORDS if chance.random() < 0.7}
             for _ in range(chance.randrange(5))
         ]
         keys = [chance.choice([None, *WORDS, "?"]) for _ in range(chance.randrange(5))]
         assert kernel(tables, keys, 5.0) == fetched(tables, keys, 5.0)
+
+
+def test_tables_that_end_are_the_same() -> None:
+    from service.store.expiring import Expiring
+    from service.store.expiring_native import NativeExpiring
+
+    chance = random.Random(11)
+    now = 0.0
+
+    def clock() -> float:
+        return now
+
+    for most in (None, 20):
+        tables: list[Any] = [kind(clock, most) for kind in (Expiring, NativeExpiring)]
+        for _ in range(4_000):
+            now += chance.choice([0.0, 0.1, 1.0])
+            key, ttl = chance.randrange(60), chance.choice([1.0, 5.0, 20.0])
+            for each in tables:
+                each.put(key, now, ttl)
+            asked = chance.randrange(60)
+            assert tables[0].get(asked) == tables[1].get(asked)
+            assert tables[0].entries == tables[1].entries
+            assert len(tables[0]) == len(tables[1]) <= (most or 60)
+
+
+def test_states_of_an_embedded_store_are_added_to_the_same() -> None:
+    from service.store.expiring import table
+    from service.store.memory import added, put_all
+    from service.store.memory_native import added as add_kernel
+    from service.store.memory_native import put_all as put_kernel
+
+    chance = random.Random(12)
+    mine: dict[str, Any] = {kind: table(lambda: 0.0) for kind in LAYOUTS}
+    theirs: dict[str, Any] = {kind: table(lambda: 0.0) for kind in LAYOUTS}
+    at = 1_780_012_800_000_000
+    for _ in range(400):
+        at += chance.choice([0, 1, 3_600_000_000])
+        increments = [
+            attempt_increment(at, 10),
+            result_increment(at, chance.choice(["approved", "declined"]), "visa", "51"),
+        ]
+        updates = [
+            Update(
+                chance.choice(sorted(LAYOUTS)),
+                chance.choice(WORDS),
+                chance.choice(increments),
+                chance.choice([None, 7]),
+            )
+            for _ in range(chance.randrange(8))
+        ]
+        blobs = added(mine, updates)
+        assert add_kernel(theirs, updates) == blobs
+        put_all(mine, blobs)
+        put_kernel(theirs, blobs)
+    assert {kind: kept.entries for kind, kept in mine.items()} == {kind: kept.entries for kind, kept in theirs.items()}
+    for kernel in (added, add_kernel):
+        with pytest.raises(KeyError):
+            kernel(mine, [Update("weather", "c", attempt_increment(5, 10))])
