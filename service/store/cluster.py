@@ -43,6 +43,7 @@ from service.store.lane import CONNECT_SECONDS, sentence
 from service.store.topology import Node, Topology
 from service.store.trial import examine
 from service.store.trips import PAUSE_SECONDS, Trips, at_node
+from service.store.wire import dial
 
 _MOST_KEYS: Final = 1000
 _MOST_COMMANDS: Final = 128
@@ -232,11 +233,11 @@ class ClusterStore:
         tag = self._topology.tag_of(node)
         if tag is None:
             return f"{where} serves no slot any more"
-        connection = node.connect()
+        wire = None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()  # type: ignore[no-untyped-call]
-                trouble = await examine(connection, tag)
+                wire = await dial(node.connect)
+                trouble = await examine(wire, tag)
         except (AuthenticationError, NoPermissionError) as error:
             msg = f"{where} refuses these credentials: {sentence(error)}"
             raise StoreUnavailable(msg) from error
@@ -244,8 +245,8 @@ class ClusterStore:
             late = isinstance(error, TimeoutError)
             return f"{where} cannot be reached yet: {f'no answer within {CONNECT_SECONDS:g} s' if late else sentence(error)}"
         finally:
-            with contextlib.suppress(RedisError, OSError):
-                await connection.disconnect(nowait=True)
+            if wire is not None:
+                wire.close()
         if trouble is not None:
             return f"{where} is not well yet: {trouble}"
         try:

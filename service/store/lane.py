@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from service.due import Due
 from service.errors import StoreError, StoreTimeout, StoreUnavailable
+from service.store.wire import Wire, dial
 
 CONNECT_SECONDS: Final = 1.0
 """How long one attempt to connect may take; callers do not wait for it longer than their own time."""
@@ -80,7 +81,7 @@ class Lane(Generic[Q, A]):
     def __init__(
         self,
         connect: Callable[[], AbstractConnection],
-        exchange: Callable[[AbstractConnection, Sequence[Ask[Q, A]]], Awaitable[None]],
+        exchange: Callable[[Wire, Sequence[Ask[Q, A]]], Awaitable[None]],
         *,
         timeout: float,
         weigh: Callable[[Q], int],
@@ -94,7 +95,7 @@ class Lane(Generic[Q, A]):
         self._waiting: deque[Ask[Q, A]] = deque()
         self._awake: asyncio.Future[None] | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._connection: AbstractConnection | None = None
+        self._wire: Wire | None = None
         self._connecting: float | None = None
         self._rest = _REST_FIRST
         self._down_until = 0.0
@@ -157,23 +158,23 @@ class Lane(Generic[Q, A]):
                 finally:
                     self._awake = None
             try:
-                connection = await self._connected()
+                wire = await self._connected()
             except StoreUnavailable as error:
                 self._refuse(self._waiting, error)
                 self._waiting.clear()
                 continue
             asks = self._take()
             if asks:
-                await self._serve(connection, asks)
+                await self._serve(wire, asks)
 
-    async def _serve(self, connection: AbstractConnection, asks: Sequence[Ask[Q, A]]) -> None:
+    async def _serve(self, wire: Wire, asks: Sequence[Ask[Q, A]]) -> None:
         whole = False
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         try:
             async with asyncio.timeout(None) as limit:
                 self._due.within(self._timeout, done, lambda _done, _seconds: limit.reschedule(loop.time()))
-                await self._exchange(connection, asks)
+                await self._exchange(wire, asks)
             whole = True
         except TimeoutError:
             self._refuse(asks, StoreTimeout(self._timeout * 1000))
@@ -196,21 +197,18 @@ class Lane(Generic[Q, A]):
                 weight += self._weigh(ask.question)
         return asks
 
-    async def _connected(self) -> AbstractConnection:
-        connection = self._connection
-        if connection is not None:
-            # Bytes or an end of stream between two exchanges: the server hung up while nobody asked.
-            with contextlib.suppress(RedisError, OSError):
-                if connection.is_connected and not await connection.can_read():
-                    return connection
+    async def _connected(self) -> Wire:
+        wire = self._wire
+        if wire is not None:
+            if not wire.is_closed:
+                return wire
+            # The server hung up while nobody asked.
             await self._drop()
-        connection = self._connection = self._connect()
         self._connecting = time.monotonic()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()  # type: ignore[no-untyped-call]
+                wire = self._wire = await dial(self._connect)
         except (RedisError, OSError) as error:
-            await self._drop()
             late = isinstance(error, TimeoutError)
             self._reason = f"no connection within {CONNECT_SECONDS:g} s" if late else sentence(error)
             self._down_until = time.monotonic() + self._rest
@@ -219,13 +217,14 @@ class Lane(Generic[Q, A]):
         finally:
             self._connecting = None
         self._rest = _REST_FIRST
-        return connection
+        return wire
 
     async def _drop(self, *, wait: bool = False) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(RedisError, OSError):
-                await connection.disconnect(nowait=not wait)
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+            if wait:
+                await wire.closed()
 
     @staticmethod
     def _refuse(asks: Sequence[Ask[Q, A]] | deque[Ask[Q, A]], error: StoreError) -> None:

@@ -40,6 +40,7 @@ from service.store.command import Arguments, applied, claim
 from service.store.exchange import scripts
 from service.store.lane import CONNECT_SECONDS, Ask, Lane, sentence
 from service.store.trial import examine
+from service.store.wire import Wire, dial
 
 _MOST_KEYS: Final = 1000
 _MOST_COMMANDS: Final = 32
@@ -81,17 +82,18 @@ class RedisStore:
 
     async def open(self) -> str | None:
         """Look at the server once: reachable, new enough, not in cluster mode, scripts and keys allowed."""
-        connection = self._connection()
+        wire = None
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            trouble = await examine(connection)
+            wire = await dial(self._connection)
+            trouble = await examine(wire)
         except (AuthenticationError, NoPermissionError) as error:
             msg = f"{self.describe()} refuses these credentials: {sentence(error)}"
             raise StoreUnavailable(msg) from error
         except (RedisError, OSError) as error:
             return str(StoreUnavailable(f"{self.describe()} cannot be reached yet: {sentence(error)}"))
         finally:
-            await connection.disconnect(nowait=True)
+            if wire is not None:
+                wire.close()
         if trouble is not None:
             return str(StoreUnavailable(f"{self.describe()} is not well yet: {trouble}"))
         try:
@@ -165,28 +167,27 @@ class RedisStore:
         return connection
 
 
-async def _mget(connection: AbstractConnection, asks: Sequence[Ask[_Asked, list[bytes | None]]]) -> None:
+async def _mget(wire: Wire, asks: Sequence[Ask[_Asked, list[bytes | None]]]) -> None:
     """Read the keys of all asks with one MGET; None asks for nothing."""
     line, places = lines.mget([ask.question for ask in asks])
     values: list[bytes | None] = []
     if line is not None:
-        await connection.send_packed_command(line, check_health=False)
-        try:
-            values = await connection.read_response(disable_decoding=True)
-        except ReadOnlyError:
-            raise
-        except ResponseError as error:
+        (reply,) = await wire.ask((line,), 1)
+        if isinstance(reply, ReadOnlyError):
+            raise reply
+        if isinstance(reply, ResponseError):
             for ask in asks:
-                ask.fail(StoreUnavailable(sentence(error)))
+                ask.fail(StoreUnavailable(sentence(reply)))
             return
+        values = reply
     for ask, mine in zip(asks, places, strict=True):
         ask.give(lines.taken(values, mine))
 
 
-async def _evalsha(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments | bytes], list[Any]]]) -> None:
+async def _evalsha(wire: Wire, asks: Sequence[Ask[Sequence[Arguments | bytes], list[Any]]]) -> None:
     """Send the commands of all asks in one go; a server that does not know the script yet is told it."""
     commands = [command for ask in asks for command in ask.question]
-    replies = await scripts(connection, commands)
+    replies = await scripts(wire, commands)
     failed = next((reply for reply in replies if isinstance(reply, ReadOnlyError)), None)
     if failed is not None:
         raise failed

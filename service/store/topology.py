@@ -6,7 +6,6 @@ module must not know what is sent to a node.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -19,6 +18,7 @@ from service.errors import StoreTimeout, StoreUnavailable
 from service.store.command import Arguments, slot
 from service.store.exchange import exchange, scripts
 from service.store.lane import Ask, Lane, sentence
+from service.store.wire import Wire, dial
 
 SLOTS: Final = 16_384
 _LOOK_SECONDS: Final = 0.3
@@ -32,22 +32,22 @@ Reads = Lane[Sequence[str], list[Reply]]
 Writes = Lane[Sequence[Arguments], list[Reply]]
 
 
-async def _read(connection: AbstractConnection, asks: Sequence[Ask[Sequence[str], list[Reply]]]) -> None:
+async def _read(wire: Wire, asks: Sequence[Ask[Sequence[str], list[Reply]]]) -> None:
     """Read the keys of all asks in one go, each key once."""
     places: dict[str, int] = {}
     for ask in asks:
         for name in ask.question:
             places.setdefault(name, len(places))
     # One MGET for each, since each has a slot of its own: unlike GET it takes a key of another type for empty.
-    replies = await exchange(connection, [("MGET", name) for name in places])
+    replies = await exchange(wire, [("MGET", name) for name in places])
     values: list[Reply] = [reply[0] if isinstance(reply, list) else reply for reply in replies]
     for ask in asks:
         ask.give([values[places[name]] for name in ask.question])
 
 
-async def _write(connection: AbstractConnection, asks: Sequence[Ask[Sequence[Arguments], list[Reply]]]) -> None:
+async def _write(wire: Wire, asks: Sequence[Ask[Sequence[Arguments], list[Reply]]]) -> None:
     """Send the commands of all asks in one go."""
-    replies = await scripts(connection, [command for ask in asks for command in ask.question])
+    replies = await scripts(wire, [command for ask in asks for command in ask.question])
     start = 0
     for ask in asks:
         ask.give(replies[start : start + len(ask.question)])
@@ -208,13 +208,11 @@ class Topology:
     async def _ask(self, host: str, port: int) -> list[tuple[int, int, str, int]]:
         """Return first and last slot, host and port of each range a node knows of."""
         known = self._nodes.get((host, port))
-        connection = (known or self._make(host, port)).connect()
+        wire = await dial((known or self._make(host, port)).connect)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            (reply,) = await exchange(connection, [("CLUSTER", "SLOTS")])
+            (reply,) = await exchange(wire, [("CLUSTER", "SLOTS")])
         finally:
-            with contextlib.suppress(RedisError, OSError):
-                await connection.disconnect(nowait=True)
+            wire.close()
         if isinstance(reply, ResponseError):
             raise reply
         ranges = []

@@ -2,24 +2,24 @@
 
 from typing import Final
 
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoPermissionError, ResponseError
 
 from service.errors import StoreUnavailable
 from service.store.command import trial
 from service.store.exchange import exchange
 from service.store.lane import sentence
+from service.store.wire import Wire
 
 OLDEST: Final = (6, 0)
 """The oldest Redis served."""
 
 
-async def examine(connection: AbstractConnection, tag: str | None = None) -> str | None:
+async def examine(wire: Wire, tag: str | None = None) -> str | None:
     """Try every command that will be sent; return what is wrong for now, or None.
 
     Parameters
     ----------
-    connection
+    wire
         To the server.
     tag
         For a node of a cluster: what puts a key into one of its slots. None for a single server.
@@ -29,11 +29,11 @@ async def examine(connection: AbstractConnection, tag: str | None = None) -> str
     StoreUnavailable
         For a server that will never do: too old, in cluster mode where none is expected, or refusing a right that is needed.
     """
-    (about,) = await exchange(connection, [("INFO", "server")])
+    (about,) = await exchange(wire, [("INFO", "server")])
     if isinstance(about, bytes):
         check(about.decode(), cluster=tag is not None)
     commands = trial(tag or "")
-    replies = await exchange(connection, [command for _, command in commands])
+    replies = await exchange(wire, [command for _, command in commands])
     for (what, _), reply in zip(commands, replies, strict=True):
         if isinstance(reply, ResponseError):
             told = sentence(reply)
