@@ -71,7 +71,7 @@ class Lane(Generic[Q, A]):
     exchange
         Sends the questions, reads the replies, and gives every ask its answer.
     timeout
-        Seconds for one exchange and for one caller.
+        Seconds for one round trip and for one caller.
     weigh
         How much work a question is.
     most
@@ -169,23 +169,21 @@ class Lane(Generic[Q, A]):
 
     async def _serve(self, wire: Wire, asks: Sequence[Ask[Q, A]]) -> None:
         whole = False
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
         try:
-            async with asyncio.timeout(None) as limit:
-                self._due.within(self._timeout, done, lambda _done, _seconds: limit.reschedule(loop.time()))
-                await self._exchange(wire, asks)
+            await self._exchange(wire, asks)
             whole = True
         except TimeoutError:
             self._refuse(asks, StoreTimeout(self._timeout * 1000))
         except (RedisError, OSError) as error:
             self._refuse(asks, StoreUnavailable(sentence(error)))
         finally:
-            done.cancel()
             if not whole:
                 # Replies may still come, or the server became a replica: this connection is of no more use.
                 self._refuse(asks, StoreUnavailable(self._reason))
                 await self._drop()
+
+    def _watch(self, replies: "asyncio.Future[Any]") -> None:
+        self._due.within(self._timeout, replies, _give_up)
 
     def _take(self) -> list[Ask[Q, A]]:
         asks: list[Ask[Q, A]] = []
@@ -208,6 +206,7 @@ class Lane(Generic[Q, A]):
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 wire = self._wire = await dial(self._connect)
+            wire.watch = self._watch
         except (RedisError, OSError) as error:
             late = isinstance(error, TimeoutError)
             self._reason = f"no connection within {CONNECT_SECONDS:g} s" if late else sentence(error)
@@ -234,3 +233,7 @@ class Lane(Generic[Q, A]):
 
 def _expire(answer: "asyncio.Future[Any]", seconds: float) -> None:
     answer.set_exception(StoreTimeout(seconds * 1000))
+
+
+def _give_up(replies: "asyncio.Future[Any]", _seconds: float) -> None:
+    replies.set_exception(TimeoutError())

@@ -52,6 +52,11 @@ class Wire(asyncio.Protocol):
     ----------
     connection
         Of redis-py, connected and idle; it is of no use any more.
+
+    Attributes
+    ----------
+    watch
+        Told of each exchange by what is waited for, to end it when it takes too long; None where nobody does.
     """
 
     def __init__(self, connection: AbstractConnection) -> None:
@@ -67,6 +72,7 @@ class Wire(asyncio.Protocol):
         self._reader = Reader(protocolError=InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_NOTHING)
         self._loop = asyncio.get_running_loop()
         self._gone: asyncio.Future[None] = self._loop.create_future()
+        self.watch: Callable[[asyncio.Future[Any]], None] | None = None
         self.is_closed = False
         """Whether it is of no more use."""
         self._transport: Any = writer.transport
@@ -90,6 +96,8 @@ class Wire(asyncio.Protocol):
         waiting: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting = waiting
         self._transport.writelines(commands)
+        if self.watch is not None:
+            self.watch(waiting)
         try:
             return await waiting
         finally:
