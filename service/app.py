@@ -341,6 +341,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
             event_ttl_seconds=event_seconds,
         )
         lasting, metrics.store_written = store, lambda: work.written
+        metrics.store_left_out = lambda: work.left_out
         metrics.store_refusing = lambda: lasting.refusing
         metrics.store_behind = lambda: lasting.is_behind
     gather = None if folder is None else Gather(folder, settings.worker, settings.workers, metrics.scrape)

@@ -20,13 +20,14 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
 
-from contracts.event import DecisionMade, JournalEvent, OutcomeSettled
-from service.errors import JournalUnavailable, NotReady, StoreError
+from contracts.event import JournalEvent
+from service.arrears import PASSING, TOGETHER, Arrears
+from service.errors import JournalUnavailable
 from service.journal.reader import Entry, JournalReader
-from service.learn import TOGETHER, Learn
+from service.learn import Learn
 from service.logs import Seldom
 from service.mark import Mark
-from service.missed import Refused, came_at, is_missed, is_written, owed
+from service.missed import Refused, came_at, is_missed, is_written
 from service.models.active import ActiveBundles
 from service.ports import Journal
 from service.store.lasting import LastingStore
@@ -39,7 +40,9 @@ LOOK_BACK_SECONDS: Final = 3.0
 GRACE_SECONDS: Final = 2.0
 """An event is in the journal at the latest so long after the write that it could not make."""
 SAVE_SECONDS: Final = 1.0
-_PAGE: Final = 128
+_PAGE: Final = 256
+_PART: Final = 32
+"""How many events of a page are taken apart in one turn of the loop, and asked about in one round trip."""
 _MARGIN: Final = timedelta(hours=1)
 
 
@@ -84,9 +87,7 @@ class CatchUp:
         self._mark = mark
         self._writer = writer
         self._refused = Refused() if refused is None else refused
-        self._bundles = bundles
-        self._learn = learn
-        self._answer_seconds = answer_seconds
+        self._arrears = Arrears(store, bundles, learn, answer_seconds=answer_seconds)
         self._oldest = max(timedelta(0), timedelta(seconds=event_ttl_seconds) - _MARGIN)
         self._seldom = Seldom(10.0)
         self._ends: deque[tuple[float, int]] = deque()
@@ -97,10 +98,21 @@ class CatchUp:
         self._is_clean = False
         self._was_away = False
         self._running: asyncio.Task[None] | None = None
-        self.written: dict[str, int] = {"decision": 0, "outcome": 0}
-        """Events that were written after all and that the store had not counted before."""
-        self.expired = 0
-        """Events that were too old to be written exactly once."""
+        self._left_out = {"unreadable": 0, "gone": 0, "expired": 0}
+
+    @property
+    def written(self) -> dict[str, int]:
+        """Events, by kind, that were written after all and that the store had not counted before."""
+        return self._arrears.written
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Events that the store may lack and will not have, by why.
+
+        ``unreadable`` by this build, ``gone`` from the journal or damaged there, ``expired``: too old to be written exactly
+        once, ``unwritable``: writing it failed for a reason of its own.
+        """
+        return {**self._left_out, "unwritable": self._arrears.unwritable}
 
     @property
     def is_clean(self) -> bool:
@@ -132,7 +144,7 @@ class CatchUp:
         while True:
             try:
                 await self._tick()
-            except (StoreError, JournalUnavailable, NotReady, OSError) as error:
+            except PASSING as error:
                 self._say("what the store missed could not be written yet", error)
             except Exception as error:
                 # A bug; but without this task the mark would stay for ever.
@@ -181,11 +193,12 @@ class CatchUp:
             # Another journal has begun in its place.
             self._done = 0
         while events := self._refused.first(TOGETHER):
-            await self._write(events)
+            await self._arrears.pay(events)
             self._refused.done(events)
         while True:
             page = await asyncio.to_thread(self._reader.read, self._writer, self._done, _PAGE)
             for gap in page.gaps:
+                self._left_out["gone"] += max(0, gap.last + 1 - gap.first)
                 log.warning("events %d to %d of the journal cannot be read (%s)", gap.first, gap.last, gap.reason)
             is_end = page.after == self._done
             await self._write_page(page.entries)
@@ -194,60 +207,33 @@ class CatchUp:
                 return
 
     async def _write_page(self, entries: Sequence[Entry]) -> None:
-        """Write what is missing of some events, a few at a time.
+        """Write what is missing of some events, a part of them in a turn of the loop.
 
         They are taken apart here and not in the thread that read them: it would take the interpreter from the answers for
         milliseconds.
         """
         oldest = datetime.now(UTC) - self._oldest
-        due: list[JournalEvent] = []
-        for entry in entries:
-            event = self._due(entry, oldest)
-            if event is not None:
-                due.append(event)
-            if len(due) == TOGETHER:
-                await self._write(due)
-                due = []
-                # Should the store be away again, the rest is gone on with.
-                self._done = entry.number
-        await self._write(due)
+        for start in range(0, len(entries), _PART):
+            part = entries[start : start + _PART]
+            await self._arrears.pay([event for entry in part if (event := self._due(entry, oldest)) is not None])
+            # Should the store be away again, it is gone on with from here.
+            self._done = part[-1].number
+            await asyncio.sleep(0)
 
     def _due(self, entry: Entry, oldest: datetime) -> JournalEvent | None:
         """Return the event of an entry if it is to be written."""
         try:
             event = entry.event()
         except JournalUnavailable as error:
-            self._say("an event that the store may lack", error)
+            self._left_out["unreadable"] += 1
+            self._say("an event that the store may lack is left out", error)
             return None
         if not is_written(event) or not (entry.number <= (self._all_until or 0) or is_missed(event)):
             return None
         if came_at(event) < oldest:
-            self.expired += 1
+            self._left_out["expired"] += 1
             return None
         return event
-
-    async def _write(self, events: Sequence[JournalEvent]) -> None:
-        """Write a few events, then leave the loop and the store to the answers for as long as that took."""
-        began = monotonic()
-        # An outcome is of a decision before it.
-        await asyncio.gather(*[self._decision(event) for event in events if not isinstance(event, OutcomeSettled)])
-        outcomes = [event for event in events if isinstance(event, OutcomeSettled)]
-        if outcomes:
-            self.written["outcome"] += await self._learn.again(outcomes)
-        await asyncio.sleep(monotonic() - began)
-
-    async def _decision(self, event: DecisionMade) -> None:
-        network = self._bundles.current.network(event.request.card_network)
-        now = datetime.now(UTC)
-        counted, named, answer = owed(event, network, answer_seconds=self._answer_seconds, now=now)
-        if counted is not None:
-            claim = await self._store.again(counted)
-            self.written["decision"] += claim.counted
-            # A write that was late and happened after all has counted the attempt, and nobody was there to name it.
-            if named is not None and (claim.counted or await self._store.recall([named.key]) is None):
-                await self._store.remember([named.key], named.content, named.ttl_seconds)
-        if answer is not None:
-            await self._store.again(answer)
 
     async def _save(self, applied: int) -> None:
         try:

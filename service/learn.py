@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
+from time import monotonic
 from typing import Final, Literal, NamedTuple
 
 from contracts.event import OutcomeSettled, RetryDecided
@@ -41,6 +42,8 @@ Noted = Literal["applied", "repeated", "revised", "kept", "pending"]
 TOGETHER: Final = 8
 """How many outcomes are matched and applied in one go: two round trips. An embedded store holds the event loop meanwhile, longest
 for what comes late."""
+AGAIN_SECONDS: Final = 0.25
+"""What the store may take for outcomes that nobody waits for."""
 
 log: Final = logging.getLogger(__name__)
 
@@ -161,7 +164,7 @@ class Learn:
                 else:
                     steps.append(step)
         try:
-            results = await self._apply(steps)
+            results = await self._apply(steps, monotonic() + AGAIN_SECONDS if again else None)
         except StoreError as error:
             degraded.append(_fault(error))
             for step in steps:
@@ -187,11 +190,12 @@ class Learn:
             return Step(place, at, match, [revised(outcome, settlement, before, record)], "revised")
         return None
 
-    async def _apply(self, steps: Sequence[Step]) -> list[bool]:
+    async def _apply(self, steps: Sequence[Step], deadline: float | None) -> list[bool]:
         """Apply events in order; return for each step what came of its last."""
         if not steps:
             return []
-        applied = await self._store.apply_many([event for step in steps for event in step.events])
+        events = [event for step in steps for event in step.events]
+        applied = await self._store.apply_many(events, deadline=deadline)
         ends = accumulate(len(step.events) for step in steps)
         return [applied[end - 1] for end in ends]
 

@@ -106,6 +106,7 @@ class Metrics:
         self.store_refusing: Callable[[], Sequence[str]] = tuple
         self.store_behind: Callable[[], bool] = bool
         self.store_written: Callable[[], Mapping[str, int]] = dict
+        self.store_left_out: Callable[[], Mapping[str, int]] = dict
 
     def endpoint(self, route: str) -> Endpoint:
         """Return the counters of a route, to be fetched once at start; `route` is a template without ids."""
@@ -289,6 +290,14 @@ class _Families(Collector):
         for kind, count in metrics.store_written().items():
             written.add_metric([kind], count)
         yield written
+        left_out = CounterMetricFamily(
+            "pointsman_store_left_out",
+            "Events that the store may lack and will not be given, by why.",
+            labels=["reason"],
+        )
+        for reason, count in metrics.store_left_out().items():
+            left_out.add_metric([reason], count)
+        yield left_out
 
     def _bundle(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(

@@ -17,6 +17,7 @@ from service.answered import Kind
 from service.answered import encode as encode_answer
 from service.ledger import Entry, attempt_id, key_of
 from service.record import TTL_SECONDS, DecisionRecord, attempt_event, encode, of_payment
+from service.settlement import by_settlement
 from service.store.base import Decided, Kept, Reservation, Update, by_attempt, by_decision, by_question
 
 MOST_REFUSED: Final = 4_096
@@ -79,6 +80,24 @@ def is_written(event: JournalEvent) -> bool:
     if isinstance(event, OutcomeSettled):
         return event.result in {"applied", "revised", "pending"}
     return not event.repeat and event.inputs is not None
+
+
+def signs(event: JournalEvent) -> list[str]:
+    """Return the keys of records that are written last or in the same step with all else that an event writes.
+
+    Where they are all there, so is the rest. Nothing is returned of an event that leaves no record of its own.
+    """
+    if isinstance(event, OutcomeSettled):
+        outcome = event.outcome
+        is_settled = event.result == "applied" and outcome.kind == "authorisation"
+        return [by_settlement(outcome.payment_id, outcome.attempt)] if is_settled else []
+    request, made = event.request, event.answer
+    if made.processor is None:
+        return []
+    keys = [by_decision(made.decision_id)]
+    if not isinstance(event, RetryDecided):
+        keys.append(by_attempt(request.payment_id, request.attempt))
+    return keys
 
 
 def came_at(event: JournalEvent) -> datetime:

@@ -335,6 +335,13 @@ class FeatureStore(Protocol):
         """Return the record of the first of `keys` that has one."""
         ...
 
+    async def holds(self, groups: Sequence[Sequence[str]], *, deadline: float | None = None) -> list[bool]:
+        """Tell of each group of record keys whether all are there for certain, and with each what was written in the same step.
+
+        A cluster, where an event is several steps, tells so of none.
+        """
+        ...
+
     async def ping(self) -> str | None:
         """Return None when the store answers, else what is wrong."""
         ...

@@ -181,6 +181,10 @@ class ClusterStore:
         records = await self._values([_RECORD(key) for key in keys], self._until(deadline))
         return next((record for record in records if record is not None), None)
 
+    async def holds(self, groups: Sequence[Sequence[str]], *, deadline: float | None = None) -> list[bool]:
+        """Tell nothing of any: what is on one node says nothing of the others."""
+        return [False] * len(groups)
+
     async def ping(self) -> str | None:
         """Return None when every node answers, else what is wrong with one."""
         nodes = self._topology.nodes

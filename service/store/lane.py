@@ -28,7 +28,7 @@ from service.store.wire import Wire, dial
 CONNECT_SECONDS: Final = 1.0
 """How long one attempt to connect may take; callers do not wait for it longer than their own time."""
 _REST_FIRST: Final = 0.02
-_REST_MOST: Final = 0.5
+_REST_MOST: Final = 0.1
 """Seconds in which callers are refused at once after a failed connection: doubling from the first to the most."""
 
 Q = TypeVar("Q")

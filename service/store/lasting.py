@@ -164,6 +164,22 @@ class LastingStore:
             breaker.succeeded()
         return record
 
+    async def holds(self, groups: Sequence[Sequence[str]], *, deadline: float | None = None) -> list[bool]:
+        """Tell of each group of record keys whether all of them are there for certain, with what was written with them."""
+        breaker = self._reads
+        try:
+            if breaker.refusal is not None:
+                raise breaker.refused()
+            there = await self._store.holds(groups, deadline=deadline)
+        except StoreError as error:
+            # Nothing was to be written: nothing more is missing for it.
+            if breaker.refusal is None:
+                breaker.failed(error)
+            raise
+        if not breaker.untroubled:
+            breaker.succeeded()
+        return there
+
     async def ping(self) -> str | None:
         """Return None when the store answers and has all that it should have, else what is wrong."""
         wrong = await self._store.ping()

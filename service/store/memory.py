@@ -219,6 +219,11 @@ class MemoryStore:
         self._check()
         return next((record for key in keys if (record := self._records.get(key)) is not None), None)
 
+    async def holds(self, groups: Sequence[Sequence[str]], *, deadline: float | None = None) -> list[bool]:
+        """Tell of each group of record keys whether all of them are there."""
+        self._check()
+        return [all(self._records.get(key) is not None for key in group) for group in groups]
+
     async def ping(self) -> str | None:
         """Return None unless the store is closed or its snapshot could not be written."""
         return str(StoreUnavailable("it was closed")) if self._closed else self._failing

@@ -116,11 +116,15 @@ class RedisStore:
         return bool(reply)
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
-        """Apply events in order, each all or nothing; return for each what `apply` returns."""
+        """Apply events in order, each all or nothing; return for each what `apply` returns.
+
+        With a `deadline` nobody waits for it, and it has as long as a write behind an answer.
+        """
         replies: list[Any] = []
+        most = self._seconds if deadline is None else None
         for start in range(0, len(batch), _MOST_COMMANDS):
             part = [applied(self._event_ttl_ms, event) for event in batch[start : start + _MOST_COMMANDS]]
-            replies += await self._writes.ask(part, deadline, self._seconds)
+            replies += await self._writes.ask(part, deadline, most)
         return [bool(reply) for reply in replies]
 
     async def decided(self, decided: Decided, *, deadline: float | None = None) -> Claim:
@@ -142,6 +146,15 @@ class RedisStore:
         """Return the record of the first of `keys` that has one."""
         records = await self._reads.ask([RECORD + key for key in keys], deadline)
         return next((record for record in records if record is not None), None)
+
+    async def holds(self, groups: Sequence[Sequence[str]], *, deadline: float | None = None) -> list[bool]:
+        """Tell of each group of record keys whether all of them are there; what wrote them wrote all else with them."""
+        records = await self._reads.ask([RECORD + key for group in groups for key in group], deadline)
+        there, start = [], 0
+        for group in groups:
+            there.append(None not in records[start : start + len(group)])
+            start += len(group)
+        return there
 
     async def ping(self) -> str | None:
         """Return None when the store answers, else what is wrong."""

@@ -14,6 +14,7 @@ from features.state import View, add
 from service.errors import StoreTimeout, StoreUnavailable
 from service.store import Applied, FeatureStore, StateKeys, States, Update, by_attempt, by_decision
 from service.store.base import Claim, Decided, Kept
+from service.store.cluster import ClusterStore
 
 START = 1_780_000_000 * SECOND
 PAYMENT = ("tok_1", "cus_1", "dev_1", "m_1", "3:m_1tok_1", "411111", "DE")
@@ -241,5 +242,23 @@ def test_a_deadline_in_the_past_is_a_timeout_or_an_answer_but_never_a_wait(tell)
         except StoreTimeout as error:
             assert error.after_ms == 0  # noqa: PT017
         assert time.monotonic() - began < 0.5
+
+    tell(story)
+
+
+def test_a_record_that_is_there_stands_for_all_that_was_written_with_it(tell) -> None:
+    async def story(store: FeatureStore) -> None:
+        records = (Kept(by_decision("d_1"), b"r", 60), Kept(by_attempt("p_1", 1), b"r", 60))
+        await store.decided(Decided("attempt:1:p_1", everywhere(attempt_increment(START, 100)), records))
+        groups = [
+            [by_decision("d_1"), by_attempt("p_1", 1)],
+            [by_decision("d_2")],
+            [by_decision("d_1"), by_attempt("p_2", 1)],
+            [by_attempt("p_1", 1)],
+        ]
+        # What one node of a cluster has says nothing of the others.
+        whole = not isinstance(store, ClusterStore)
+        assert await store.holds(groups) == [whole, False, False, whole]
+        assert await store.holds([]) == []
 
     tell(story)
