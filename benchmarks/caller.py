@@ -15,6 +15,8 @@ import msgspec
 
 from benchmarks.client import Target
 
+CONNECTIONS: Final = 64
+"""How many a gateway holds open."""
 GIVE_UP_SECONDS: Final = 10.0
 """How long a request is asked again where connections are lost, and waited for where they are not."""
 _SPIN_SECONDS: Final = 0.001

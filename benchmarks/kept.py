@@ -14,9 +14,10 @@ import redis
 from contracts.event import JournalEvent, OutcomeSettled
 from features.layout import LAYOUTS
 from features.state import View
-from service.journal.reader import Entry, JournalReader
+from service.journal.reader import Entry, Gap, JournalReader
 from service.record import attempt_event, outcome_event
-from service.store.base import EVENT, STATE
+from service.settlement import by_settlement
+from service.store.base import ANSWER, EVENT, RECORD, STATE, by_attempt, by_decision, by_question
 
 
 class Counted(NamedTuple):
@@ -98,3 +99,47 @@ def journalled(kept: Iterable[JournalEvent]) -> Journalled:
         else:
             found.decisions.add(event.answer.decision_id)
     return found
+
+
+def are_marked(client: redis.Redis, events: Sequence[str]) -> list[bool]:
+    """Tell of each event whether a Redis has its mark: it was applied."""
+    there = client.mget([EVENT + event for event in events]) if events else []
+    assert isinstance(there, list)
+    return [mark is not None for mark in there]
+
+
+def on_record(folder: Path, payments: set[str]) -> dict[str, list[str]]:
+    """Return what a journal has of some payments, one line for each event: place, kind, id and what the event says."""
+    found: dict[str, list[str]] = {payment: [] for payment in payments}
+    with JournalReader(folder) as reader:
+        for log in reader.logs():
+            firsts = [segment.first for segment in log.segments]
+            for entry in reader.walk(log.writer):
+                if isinstance(entry, Gap):
+                    continue
+                event = entry.event()
+                if isinstance(event, OutcomeSettled):
+                    payment, said = event.outcome.payment_id, event.result
+                else:
+                    payment = event.request.payment_id
+                    said = f"{event.answer.decision_id} {list(event.answer.degraded)}"
+                if payment not in found:
+                    continue
+                segment = max(first for first in firsts if first <= entry.number)
+                found[payment].append(f"{log.writer}/{segment} #{entry.number} {type(event).__name__} {said}")
+    return found
+
+
+def in_store(client: redis.Redis, payment: str, decision: str) -> list[str]:
+    """Return what a Redis has of a payment and of one of its decisions."""
+    names = {
+        "attempt": EVENT + attempt_event(payment, 1),
+        "result": EVENT + outcome_event("authorisation", payment, 1),
+        "record by attempt": RECORD + by_attempt(payment, 1),
+        "record by decision": RECORD + by_decision(decision),
+        "settlement": RECORD + by_settlement(payment, 1),
+        "answer": ANSWER + by_question("auth", payment, 1),
+    }
+    there = client.mget(list(names.values()))
+    assert isinstance(there, list)
+    return [name for name, value in zip(names, there, strict=True) if value is not None]

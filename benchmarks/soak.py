@@ -1,8 +1,10 @@
 """``python -m benchmarks.soak --minutes 30``: the same load for a long time, and whether memory and latency stay as they are.
 
-The run is cut into ten parts of equal length. The first two fill what is meant to be filled (what was last known of the store,
-the journal's segment); growth is the last part against the third. Exit code 1 when the memory grew by 2 % or more, or an
-answer was a 5xx; latency is told and not judged, for the machine may not be quiet.
+The beginning fills what is meant to be filled and is bounded: what was last known of the store (two generations, of which the
+second begins within the warm-up here), the answers given lately, caches, the open segment's headers. It is a fifth of the run, or
+two minutes where that is more, but never more than two fifths. Of what comes after it, growth is the middle of the memory
+seen in the last fifth against that in the first. Exit code 1 when that is 2 % or more, or an answer was a 5xx; latency is told
+and not judged, for the machine may not be quiet.
 """
 
 import argparse
@@ -13,23 +15,25 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 import uvloop
 
 from benchmarks import processes
-from benchmarks.caller import Call, Caller
-from benchmarks.chaos import CONNECTIONS
+from benchmarks.caller import CONNECTIONS, Call, Caller
 from benchmarks.material import FOLDER
 from benchmarks.results import Machine, machine
 from benchmarks.rig import Rig
 from benchmarks.traffic import Traffic
 
 PARTS: Final = 10
-BASE: Final = 2
-"""The part, counted from zero, to which the last one is compared."""
+WARM_SECONDS: Final = 120.0
+WARM_SHARES: Final = (0.2, 0.4)
+"""The least and the most of a run that is warm-up."""
+COMPARED: Final = 0.2
+"""Share of what comes after the warm-up that is compared, at either end of it."""
 MOST_GROWTH: Final = 0.02
 _SAMPLE_SECONDS: Final = 1.0
 
@@ -45,25 +49,58 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
 
 
+class Sample(NamedTuple):
+    """The memory of all processes of the service, in MiB, at a second of the run."""
+
+    at: float
+    mib: float
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run."""
+    """One run.
+
+    Attributes
+    ----------
+    warm_s
+        Seconds of warm-up.
+    parts
+        The whole run in ten parts, the warm-up too.
+    growth
+        Of memory after the warm-up: the middle of the last fifth against that of the first, less one.
+    trend_mib
+        MiB an hour, the slope of a straight line through all that was seen after the warm-up.
+    """
 
     at: str
     machine: Machine
     minutes: float
     rate: float
+    warm_s: float
     parts: tuple[Part, ...]
-
-    @property
-    def growth(self) -> float:
-        """Of memory, from the third part to the last."""
-        return self.parts[-1].rss_mib / self.parts[BASE].rss_mib - 1
+    growth: float
+    trend_mib: float
 
     @property
     def slowdown(self) -> float:
         """Of the p99: the middle of the last four parts against that of the four from the third on."""
         late = float(np.median([part.p99_ms for part in self.parts[-4:]]))
-        return late / float(np.median([part.p99_ms for part in self.parts[BASE : BASE + 4]])) - 1
+        return late / float(np.median([part.p99_ms for part in self.parts[2:6]])) - 1
+
+
+def warm_up(seconds: float) -> float:
+    """Return how much of a run of so many seconds is warm-up."""
+    least, most = WARM_SHARES
+    return min(max(WARM_SECONDS, least * seconds), most * seconds)
+
+
+def growth(samples: Sequence[Sample], warm: float, seconds: float) -> tuple[float, float]:
+    """Return by which share memory grew after the warm-up of a run, and the trend in MiB an hour."""
+    length = COMPARED * (seconds - warm)
+    after = [each for each in samples if each.at >= warm]
+    first = [each.mib for each in after if each.at < warm + length]
+    last = [each.mib for each in after if each.at >= seconds - length]
+    slope = float(np.polyfit([each.at for each in after], [each.mib for each in after], 1)[0])
+    return float(np.median(last)) / float(np.median(first)) - 1, slope * 3600
 
 
 class _Fewer(Traffic):
@@ -105,32 +142,41 @@ def run(minutes: float, rate: float, shelf: Path | None = None) -> Report:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=FOLDER, prefix="soak-"))).absolute()
         rig = Rig(folder, stack, shelf)
         rig.start_redis()
+        seconds = minutes * 60
+        warm = warm_up(seconds)
+        # A generation of what was last known lasts half of that: the second is full before anything is compared.
+        rig.settings["LAST_KNOWN_SECONDS"] = f"{max(1.0, warm):.0f}"
         rig.start_service()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            parts = runner.run(_parts(rig, rate, minutes * 60 / PARTS))
+            parts, samples = runner.run(_parts(rig, rate, seconds / PARTS))
+    grown, trend = growth(samples, warm, seconds)
     return Report(
         at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         machine=host,
         minutes=minutes,
         rate=rate,
+        warm_s=warm,
         parts=tuple(parts),
+        growth=grown,
+        trend_mib=trend,
     )
 
 
-async def _parts(rig: Rig, rate: float, seconds: float) -> list[Part]:
+async def _parts(rig: Rig, rate: float, seconds: float) -> tuple[list[Part], list[Sample]]:
     processes.keep_to(0, rig.client_cores)
     traffic = _Fewer("shop_soak", "sx")
     caller = Caller(rig.target, CONNECTIONS, traffic.told)
     await caller.connect()
     driving = asyncio.create_task(caller.drive(traffic.next, rate, seconds * PARTS + 60.0))
-    parts = []
+    began = time.perf_counter()
+    parts: list[Part] = []
+    samples: list[Sample] = []
     for number in range(PARTS):
-        samples = []
-        until = time.perf_counter() + seconds
-        while time.perf_counter() < until:
+        first = len(samples)
+        while time.perf_counter() < began + (number + 1) * seconds:
             await asyncio.sleep(min(_SAMPLE_SECONDS, seconds / 4))
-            samples.append(memory_mib(rig.pid))
-        parts.append(_part(traffic.part(), samples))
+            samples.append(Sample(time.perf_counter() - began, memory_mib(rig.pid)))
+        parts.append(_part(traffic.part(), [sample.mib for sample in samples[first:]]))
         print(
             f"part {number + 1}: {parts[-1].rss_mib:.1f} MiB, p99 {parts[-1].p99_ms:.1f} ms",
             file=sys.stderr,
@@ -140,7 +186,7 @@ async def _parts(rig: Rig, rate: float, seconds: float) -> list[Part]:
     await asyncio.gather(driving, return_exceptions=True)
     await caller.drain()
     await caller.close()
-    return parts
+    return parts, samples
 
 
 def _part(calls: Sequence[Call], samples: Sequence[float]) -> Part:
@@ -171,7 +217,11 @@ def rendered(report: Report) -> str:
             f"| {number * report.minutes / PARTS:.1f} | {part.rss_mib:.1f} | {part.answered:,} | {part.degraded:,} | "
             f"{part.server_errors} | {part.p50_ms:.2f} | {part.p99_ms:.2f} |"
         )
-    lines += ["", f"memory {report.growth:+.1%}, p99 {report.slowdown:+.1%} from the third part on"]
+    lines += [
+        "",
+        f"warm-up {report.warm_s:.0f} s; after it memory {report.growth:+.1%} (last fifth against first, middles), "
+        f"trend {report.trend_mib:+.1f} MiB/h; p99 {report.slowdown:+.1%} from the third part on",
+    ]
     return "\n".join(lines)
 
 

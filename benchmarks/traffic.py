@@ -12,8 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.caller import Call
-from benchmarks.faults import POISON_MINOR
 from benchmarks.material import workload
+from benchmarks.poison import POISON_MINOR
 from service.http.decisions import PREFIX
 
 _MARK: Final = "0" * 12

@@ -15,12 +15,12 @@ from typing import Final
 
 from contracts.event import DecisionMade, JournalEvent, OutcomeSettled
 from service.errors import JournalUnavailable, NotReady, StoreError
-from service.learn import Learn
+from service.learn import AGAIN_SECONDS, Learn
 from service.missed import Owed, owed, signs
 from service.models.active import ActiveBundles
 from service.store.lasting import LastingStore
 
-TOGETHER: Final = 16
+TOGETHER: Final = 32
 """How many events are written in one go: one exchange with the store, during which it has no turn for the answers."""
 
 log: Final = logging.getLogger(__name__)
@@ -118,5 +118,8 @@ class Arrears:
             claim = await self._store.again(counted)
         self.written["decision"] += claim.counted
         # A write that was late and happened after all has counted the attempt, and nobody was there to name it.
-        if named is not None and (claim.counted or await self._store.recall([named.key]) is None):
+        if named is not None and (claim.counted or await self._is_unnamed(named.key)):
             await self._store.remember([named.key], named.content, named.ttl_seconds)
+
+    async def _is_unnamed(self, key: str) -> bool:
+        return await self._store.recall([key], deadline=monotonic() + AGAIN_SECONDS) is None

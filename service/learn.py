@@ -150,7 +150,8 @@ class Learn:
             at = micros(moment_of(outcome.occurred_at, now, degraded))
             if outcome.kind == "chargeback" or (outcome.kind == "authorisation" and outcome.status is not None):
                 counted.append((place, at))
-        matching = [self._match(outcomes[place]) for place, _ in counted]
+        deadline = monotonic() + AGAIN_SECONDS if again else None
+        matching = [self._match(outcomes[place], deadline) for place, _ in counted]
         matches = [await matching[0]] if len(matching) == 1 else await asyncio.gather(*matching)
         steps: list[Step] = []
         for (place, at), match in zip(counted, matches, strict=True):
@@ -164,7 +165,7 @@ class Learn:
                 else:
                     steps.append(step)
         try:
-            results = await self._apply(steps, monotonic() + AGAIN_SECONDS if again else None)
+            results = await self._apply(steps, deadline)
         except StoreError as error:
             degraded.append(_fault(error))
             for step in steps:
@@ -237,7 +238,7 @@ class Learn:
             fault = blame == "processor"
         return settlement_of(outcome, at, record, fault=fault)
 
-    async def _match(self, outcome: Outcome) -> Match | StoreError | None:
+    async def _match(self, outcome: Outcome, deadline: float | None) -> Match | StoreError | None:
         """Return what the store knows of an outcome's attempt, or what kept it from looking."""
         keys = [by_attempt(outcome.payment_id, outcome.attempt)]
         if outcome.decision_id is not None:
@@ -246,11 +247,13 @@ class Learn:
         try:
             if outcome.kind == "authorisation":
                 own = by_settlement(outcome.payment_id, outcome.attempt)
-                found, before = await asyncio.gather(self._store.recall(keys), self._store.recall([own]))
+                found, before = await asyncio.gather(
+                    self._store.recall(keys, deadline=deadline), self._store.recall([own], deadline=deadline)
+                )
             else:
-                found = await self._store.recall(keys)
+                found = await self._store.recall(keys, deadline=deadline)
             if found is None and self._settle is not None and await self._settle():
-                found = await self._store.recall(keys)
+                found = await self._store.recall(keys, deadline=deadline)
         except StoreError as error:
             return error
         record = None if found is None else decode(found)

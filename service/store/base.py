@@ -313,7 +313,10 @@ class FeatureStore(Protocol):
         ...
 
     async def apply_many(self, batch: Sequence[Applied], *, deadline: float | None = None) -> list[bool]:
-        """Apply events in order, each all or nothing; return for each what `apply` returns."""
+        """Apply events in order, each all or nothing; return for each what `apply` returns.
+
+        With a `deadline` nobody waits for it, and it may take longer than what somebody does wait for.
+        """
         ...
 
     async def decided(self, decided: Decided, *, deadline: float | None = None) -> Claim:
@@ -332,7 +335,7 @@ class FeatureStore(Protocol):
         ...
 
     async def recall(self, keys: Sequence[str], *, deadline: float | None = None) -> bytes | None:
-        """Return the record of the first of `keys` that has one."""
+        """Return the record of the first of `keys` that has one; with a `deadline` it may take longer, as `apply_many`."""
         ...
 
     async def holds(self, groups: Sequence[Sequence[str]], *, deadline: float | None = None) -> list[bool]:

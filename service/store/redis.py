@@ -143,13 +143,17 @@ class RedisStore:
         await self._writes.ask([("SET", RECORD + key, record, "EX", ttl_seconds) for key in keys], deadline)
 
     async def recall(self, keys: Sequence[str], *, deadline: float | None = None) -> bytes | None:
-        """Return the record of the first of `keys` that has one."""
-        records = await self._reads.ask([RECORD + key for key in keys], deadline)
+        """Return the record of the first of `keys` that has one.
+
+        With a `deadline` nobody waits for it: it has as long as a write behind an answer, and keeps no answer's read waiting.
+        """
+        names = [RECORD + key for key in keys]
+        records = await (self._reads.ask(names) if deadline is None else self._behind(names, deadline))
         return next((record for record in records if record is not None), None)
 
     async def holds(self, groups: Sequence[Sequence[str]], *, deadline: float | None = None) -> list[bool]:
         """Tell of each group of record keys whether all of them are there; what wrote them wrote all else with them."""
-        records = await self._reads.ask([RECORD + key for group in groups for key in group], deadline)
+        records = await self._behind([RECORD + key for group in groups for key in group], deadline)
         there, start = [], 0
         for group in groups:
             there.append(None not in records[start : start + len(group)])
@@ -174,6 +178,13 @@ class RedisStore:
     def describe(self) -> str:
         """Return where the state is kept, without credentials."""
         return self._address.describe()
+
+    async def _behind(self, names: Sequence[str], deadline: float | None) -> list[bytes | None]:
+        """Return what is under some names, read between the writes that nobody waits for."""
+        if not names:
+            return []
+        (values,) = await self._writes.ask((("MGET", *names),), deadline)
+        return list(values)
 
     def _connection(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
