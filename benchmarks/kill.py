@@ -55,8 +55,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         What was acknowledged and is not to be found.
     doubled
         Updates that were counted more than once.
-    unpromised
-        Answers and receipts that said themselves, when they were given, that neither the journal nor the store had them.
+    unpromised, gone
+        Answers and receipts that said themselves, when they were given, that neither the journal nor the store had them, and
+        those of them that are missing indeed.
     written_later
         Updates that a process had not made and the next one did, as far as the last process tells.
     ready_s
@@ -77,6 +78,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[Loss, ...]
     doubled: int
     unpromised: int
+    gone: int
     written_later: int
     ready_s: tuple[float, float]
 
@@ -125,6 +127,7 @@ def run(times: int, rate: float, seed: int, shelf: Path | None = None) -> Report
         losses=tuple(losses),
         doubled=held.doubled,
         unpromised=held.unpromised,
+        gone=held.gone,
         written_later=later,
         ready_s=(ready[len(ready) // 2], ready[-1]),
     )
@@ -192,7 +195,10 @@ def rendered(report: Report) -> str:
         ("never answered", f"{report.unanswered:,}"),
         ("acknowledged and lost", f"{len(report.losses):,}"),
         ("applied twice", f"{report.doubled:,}"),
-        ("said to be in neither journal nor store yet", f"{report.unpromised:,}"),
+        (
+            "said themselves to be in neither journal nor store yet",
+            f"{report.unpromised:,}, {report.gone:,} of them missing",
+        ),
         ("missed by a process and written by the next", f"{report.written_later:,} at least"),
         ("ready again after, s", f"{report.ready_s[0]:.2f} (middle), {report.ready_s[1]:.2f} (longest)"),
     ]

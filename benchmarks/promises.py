@@ -62,14 +62,15 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     losses
         Those that were not.
-    unpromised
-        Answers and receipts that said that neither journal nor store had them yet.
+    unpromised, gone
+        Answers and receipts that said that neither journal nor store had them yet, and those of them that are missing indeed.
     doubled
         Updates that were counted more than once, and results said to be applied twice.
     """
 
     losses: tuple[Loss, ...]
     unpromised: int
+    gone: int
     doubled: int
 
 
@@ -98,16 +99,18 @@ def kept(calls: Sequence[Call], journal: Journalled, store: Counted, *, dies: bo
     """
     losses: list[Loss] = []
     loose = {call.name for call in calls if call.kind == "auth" and is_unpromised(call)} if dies else set[str]()
-    unpromised = 0
+    unpromised = gone = 0
     for call in calls:
         if call.status != 200 or call.answer is None:
             continue
         is_loose = is_unpromised(call)
+        lacking = _lacking(call, journal, store, loose)
         unpromised += is_loose
+        gone += is_loose and bool(lacking)
         if not (is_loose and dies):
-            losses += [_loss(call, lacks, began) for lacks in _lacking(call, journal, store, loose)]
+            losses += [_loss(call, lacks, began) for lacks in lacking]
     twice = sum(count - 1 for count in journal.settled.values() if count > 1)
-    return Kept(losses=tuple(losses), unpromised=unpromised, doubled=abs(store.doubled) + twice)
+    return Kept(losses=tuple(losses), unpromised=unpromised, gone=gone, doubled=abs(store.doubled) + twice)
 
 
 def _lacking(call: Call, journal: Journalled, store: Counted, loose: set[str]) -> list[str]:
