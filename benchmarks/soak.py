@@ -1,10 +1,11 @@
 """``python -m benchmarks.soak --minutes 30``: the same load for a long time, and whether memory and latency stay as they are.
 
-The beginning fills what is meant to be filled and is bounded: what was last known of the store (two generations, of which the
-second begins within the warm-up here), the answers given lately, caches, the open segment's headers. It is a fifth of the run, or
-two minutes where that is more, but never more than two fifths. Of what comes after it, growth is the middle of the memory
-seen in the last fifth against that in the first. Exit code 1 when that is 2 % or more, or an answer was a 5xx; latency is told
-and not judged, for the machine may not be quiet.
+The beginning fills what is meant to be filled and is bounded: what was last known of the store, the answers given lately,
+caches, the open segment's headers. So that this is soon full and stays so, each pass through the workload has cards of its
+own: cards that come again for ever have ledgers and states that grow for half an hour, to a bound of theirs. The warm-up is a
+fifth of the run, or two minutes where that is more, but never more than two fifths. Of what comes after it, growth is the
+middle of the memory seen in the last fifth against that in the first. Exit code 1 when that is 2 % or more, or an answer was
+a 5xx; latency is told and not judged, for the machine may not be quiet.
 """
 
 import argparse
@@ -144,8 +145,6 @@ def run(minutes: float, rate: float, shelf: Path | None = None) -> Report:
         rig.start_redis()
         seconds = minutes * 60
         warm = warm_up(seconds)
-        # A generation of what was last known lasts half of that: the second is full before anything is compared.
-        rig.settings["LAST_KNOWN_SECONDS"] = f"{max(1.0, warm):.0f}"
         rig.start_service()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             parts, samples = runner.run(_parts(rig, rate, seconds / PARTS))
@@ -164,7 +163,7 @@ def run(minutes: float, rate: float, shelf: Path | None = None) -> Report:
 
 async def _parts(rig: Rig, rate: float, seconds: float) -> tuple[list[Part], list[Sample]]:
     processes.keep_to(0, rig.client_cores)
-    traffic = _Fewer("shop_soak", "sx")
+    traffic = _Fewer("shop_soak", "sx", turns_over=True)
     caller = Caller(rig.target, CONNECTIONS, traffic.told)
     await caller.connect()
     driving = asyncio.create_task(caller.drive(traffic.next, rate, seconds * PARTS + 60.0))

@@ -17,6 +17,8 @@ from benchmarks.poison import POISON_MINOR
 from service.http.decisions import PREFIX
 
 _MARK: Final = "0" * 12
+_TURN: Final = "zzzzzz"
+_HOLDERS: Final = ("card_token", "customer_id", "device_id")
 _OUTCOME_EVERY: Final = 5
 _POISON_EVERY: Final = 10
 _BEHIND: Final = 50
@@ -32,9 +34,12 @@ class Traffic:
         Id of the merchant: nobody else's.
     tag
         Head of the payment ids, two letters.
+    turns_over
+        Whether each pass through the workload has cards, customers and devices of its own. Else they come again and again, and
+        what is known of each grows to its bound: hundreds of attempts of one card at one merchant.
     """
 
-    def __init__(self, shop: str, tag: str) -> None:
+    def __init__(self, shop: str, tag: str, *, turns_over: bool = False) -> None:
         self.shop = shop
         self.poisoned = False
         """Whether one question in ten is about an amount that makes a model raise."""
@@ -45,7 +50,10 @@ class Traffic:
         self._tag = tag
         self._number = 0
         self._answered: deque[tuple[str, str]] = deque()
-        self._auths = cycle([_template(shop, request) for request in workload().auths])
+        self._turns_over = turns_over
+        self._pass_size = len(workload().auths)
+        self._asked = 0
+        self._auths = cycle([_template(shop, request, turns_over=turns_over) for request in workload().auths])
         self._poison = cycle([_template(shop, request, POISON_MINOR) for request in workload().auths[:20]])
 
     def next(self) -> Call:
@@ -61,7 +69,11 @@ class Traffic:
         self.payments.append(payment)
         poisoned = self.poisoned and self._number % _POISON_EVERY == 1
         head, tail = next(self._poison if poisoned else self._auths)
-        return Call("auth", payment, b"%b%b%b" % (head, payment.encode(), tail))
+        request = b"%b%b%b" % (head, payment.encode(), tail)
+        if self._turns_over:
+            request = request.replace(_TURN.encode(), b"%06d" % (self._asked // self._pass_size))
+        self._asked += 1
+        return Call("auth", payment, request)
 
     def told(self, call: Call) -> None:
         """Take what came of a request."""
@@ -74,10 +86,14 @@ class Traffic:
         return (call for call in self.calls if begin <= call.due < end)
 
 
-def _template(shop: str, message: Any, amount_minor: int | None = None) -> tuple[bytes, bytes]:
+def _template(
+    shop: str, message: Any, amount_minor: int | None = None, *, turns_over: bool = False
+) -> tuple[bytes, bytes]:
     """Return the bytes of a question before and after its payment id."""
     members = {key: value for key, value in msgspec.to_builtins(message).items() if value is not None}
     members |= {"payment_id": _MARK, "merchant_id": shop}
+    if turns_over:
+        members |= {name: f"{_TURN}{members[name]}" for name in _HOLDERS if name in members}
     if amount_minor is not None:
         members["amount_minor"] = amount_minor
     before, after = _request("auth", msgspec.json.encode(members)).split(_MARK.encode())
