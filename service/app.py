@@ -316,6 +316,7 @@ def build(settings: Settings, folder: Path | None = None) -> Application:
         ),
     )
     bundles = ActiveBundles(settings.bundles, rules, metrics.state_unreadable)
+    metrics.engines = lambda: bundles.engines
     refused = Refused()
     decider = Decide(
         bundles,

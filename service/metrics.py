@@ -99,6 +99,7 @@ class Metrics:
         self.journal_failing: Callable[[], bool] = bool
         self.journal_free: Callable[[], int] = int
         self.bundle: Callable[[], Manifest | None] = _no_bundle
+        self.engines: Callable[[], Mapping[str, str]] = dict
         self.in_flight: Callable[[], int] = int
         self.connections: Callable[[], int] = int
         self.let_go: Mapping[str, int] = {}
@@ -308,5 +309,11 @@ class _Families(Collector):
         if manifest is not None:
             info.add_metric([manifest.version, manifest.feature_fingerprint, manifest.policy.version], 1)
             created.add_metric([], manifest.created_at.timestamp())
+        engines = GaugeMetricFamily(
+            "pointsman_model_engine", "1 for what evaluates a model of the active bundle.", labels=["model", "engine"]
+        )
+        for model, engine in self._metrics.engines().items():
+            engines.add_metric([model, engine], 1)
         yield info
         yield created
+        yield engines

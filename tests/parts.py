@@ -95,6 +95,18 @@ class Parts(NamedTuple):
         return self.bundles.current
 
 
+def let_answer(parts: Parts, model: str, run: Callable[[Any, dict[str, Any]], Any]) -> None:
+    """Let `run` answer in place of ONNX Runtime for a model, as for one that has no kernel."""
+    changed: Any = parts.bundle.scorer._models[model]
+    changed._kernel, changed._run = None, run
+
+
+def let_kernel(parts: Parts, model: str, kernel: Any) -> None:
+    """Let `kernel` answer for a model in place of its own, if it has one."""
+    changed: Any = parts.bundle.scorer._models[model]
+    changed._kernel, changed._run = kernel, None
+
+
 @contextlib.asynccontextmanager
 async def serving(
     shelf: Path,

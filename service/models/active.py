@@ -1,6 +1,7 @@
 """The active bundle: follows the shelf's pointer while serving, swaps by one assignment, keeps the last good one."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,11 @@ class ActiveBundles:
     def active(self) -> Manifest | None:
         """Manifest of the bundle that answers now."""
         return None if self._bundle is None else self._bundle.manifest
+
+    @property
+    def engines(self) -> Mapping[str, str]:
+        """What answers for each of its models: ``c`` or ``onnxruntime``."""
+        return {} if self._bundle is None else self._bundle.scorer.engines
 
     @property
     def failing(self) -> str | None:

@@ -4,7 +4,7 @@ This module must not know groups by name. `moves_native` is the same in C.
 """
 
 from math import log, log1p
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +12,36 @@ import numpy.typing as npt
 from features.effects import shifted
 from features.hierarchy import probability
 
-Moves = npt.NDArray[np.float32]
-"""How far each group of features moved an answer before it was calibrated: shape (rows, groups)."""
+Floats = npt.NDArray[np.float32]
+
+
+class Moves(Protocol):
+    """How far each group of features moved the answers to rows before they were calibrated."""
+
+    def row(self, row: int) -> Floats:
+        """Return the moves of one row, one for each group."""
+
+    def without(
+        self,
+        row: int,
+        most: int,
+        base: float,
+        log_odds: bool,
+        slope: float,
+        high: float,
+        offset: float,
+        calibrated: bool,
+        shift: float,
+    ) -> list[tuple[int, float]]:
+        """Return what `service.models.moves.without` does, for one row."""
+
 
 EDGE: Final = 1e-6
 """How far a share is kept from 0 and 1 when it is calibrated, as in the graphs."""
 
 
 def without(
-    moves: Moves,
+    moves: Floats,
     row: int,
     most: int,
     base: float,
@@ -35,6 +56,8 @@ def without(
 
     Parameters
     ----------
+    moves, row
+        Shape (rows, groups), and of which row.
     most
         How many at the most.
     base, log_odds

@@ -1,9 +1,9 @@
 """The types of the kernel `moves_native.pyx`; `service.models.moves` says what it does."""
 
-from service.models.moves import Moves
+from service.models.moves import Floats
 
 def without(
-    moves: Moves,
+    moves: Floats,
     row: int,
     most: int,
     base: float,

@@ -22,32 +22,36 @@ cdef inline double _kept(double p) noexcept:
 def without(const float[:, ::1] moves, Py_ssize_t row, int most, double base, bint log_odds, double slope, double high,
             double offset, bint calibrated, double shift):
     """Return the columns of the largest moves of a row, and the probability without each."""
-    cdef Py_ssize_t count = moves.shape[1], place, best
-    cdef double answer = base, total = 0.0, step, p
+    cdef Scale scale = Scale(base, log_odds, slope, high, offset, calibrated, shift)
+    return largest(&moves[row, 0] if moves.shape[1] else NULL, moves.shape[1], most, &scale)
+
+
+cdef list largest(const float *steps, Py_ssize_t count, int most, const Scale *scale):
+    cdef Py_ssize_t place, best
+    cdef double answer, total = 0.0, p
     cdef int found
     cdef list made = []
     cdef bint[64] taken
     for place in range(count):
-        total += moves[row, place]
+        total += steps[place]
         taken[place] = False
-    answer = base + total
+    answer = scale.base + total
     for found in range(most if most < count else count):
         best = -1
         for place in range(count):
-            if not taken[place] and (best < 0 or fabs(moves[row, place]) > fabs(moves[row, best])):
+            if not taken[place] and (best < 0 or fabs(steps[place]) > fabs(steps[best])):
                 best = place
         taken[best] = True
-        step = moves[row, best]
-        p = answer - step
-        if log_odds:
+        p = answer - steps[best]
+        if scale.log_odds:
             p = _probability(p)
-        if not calibrated:
+        if not scale.calibrated:
             p = 0.0 if p < 0.0 else 1.0 if p > 1.0 else p
         else:
             p = _kept(p)
-            p = _probability(slope * log(p) - high * log1p(-p) + offset)
-        if shift != 0.0:
+            p = _probability(scale.slope * log(p) - scale.high * log1p(-p) + scale.offset)
+        if scale.shift != 0.0:
             p = _kept(p)
-            p = _probability(log(p / (1.0 - p)) + shift)
+            p = _probability(log(p / (1.0 - p)) + scale.shift)
         made.append((best, p))
     return made

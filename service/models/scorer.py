@@ -1,10 +1,13 @@
 """The four models of one bundle in memory: rows in, probabilities out.
 
+A model is opened and checked by ONNX Runtime, the reference. Where the kernels are built and one of them knows its graph and
+answers alike, it answers from then on and the session is let go; else the session stays (docs/adr/0027-models-in-c.md).
 This module must not know where a bundle lies or what an answer is made of.
 """
 
+import logging
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import onnxruntime
@@ -13,21 +16,56 @@ from contracts.bundle import Calibration, Manifest, ModelEntry
 from features.assemble import RETRY_WIDTH, WIDTH, Matrix
 from features.catalog import GROUPS, POSITION
 from service.errors import BundleRefused, ModelFailed
-from service.models.moves import Moves
+from service.models import kernel as kernels
+from service.models.agreement import around, disagreement
+from service.models.graph import UnknownGraph
+from service.models.kernel import Kernel
+from service.models.moves import Floats, Moves
+from service.models.packed import Packed
 
 try:
     from service.models.moves_native import without
 except ImportError:
     from service.models.moves import without
 
+log: Final = logging.getLogger(__name__)
+
+Engine = Literal["c", "onnxruntime"]
+
 GOLDEN_TOLERANCE: Final = 1e-5
 """How far this machine's answer to a golden row may be from the trainer's."""
+
+
+class Told(tuple[Floats]):
+    """The moves that ONNX Runtime answers with, shape (rows, groups); `Moves`."""
+
+    __slots__ = ()
+
+    def row(self, row: int) -> Floats:
+        """Return the moves of one row."""
+        moves: Floats = self[0][row]
+        return moves
+
+    def without(
+        self,
+        row: int,
+        most: int,
+        base: float,
+        log_odds: bool,
+        slope: float,
+        high: float,
+        offset: float,
+        calibrated: bool,
+        shift: float,
+    ) -> list[tuple[int, float]]:
+        """Return what `service.models.moves.without` does."""
+        return without(self[0], row, most, base, log_odds, slope, high, offset, calibrated, shift)
 
 
 class Model:
     """One ONNX graph in one thread; answers a calibrated probability per row, and what moved it if it can."""
 
-    __slots__ = ("_columns", "_name", "_outputs", "_run", "_terms", "attribution")
+    __slots__ = ("_columns", "_kernel", "_name", "_outputs", "_run", "_terms", "attribution")
 
     def __init__(self, name: str, entry: ModelEntry, graph: bytes) -> None:
         options = onnxruntime.SessionOptions()
@@ -36,6 +74,7 @@ class Model:
         options.log_severity_level = 3
         self._name = name
         self._run: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]).run
+        self._kernel: Kernel | None = None
         self._columns = np.array([POSITION[each] for each in entry.inputs], dtype=np.intp)
         self.attribution = entry.attribution
         self._outputs = ["probability"] if entry.attribution is None else ["probability", "moves"]
@@ -49,6 +88,11 @@ class Model:
             scaling.method != "none",
         )
 
+    @property
+    def engine(self) -> Engine:
+        """What answers."""
+        return "onnxruntime" if self._kernel is None else "c"
+
     def score(self, rows: Matrix) -> tuple[list[float], Moves | None]:
         """Return one probability per row of the catalog's vector, and the moves of each row where the model tells them.
 
@@ -57,10 +101,17 @@ class Model:
         ModelFailed
             When the graph raises, or answers something that is no probability.
         """
-        return self.of_inputs(rows.take(self._columns, axis=1))
+        if self._kernel is None:
+            return self.of_inputs(rows.take(self._columns, axis=1))
+        try:
+            return self._kernel.score(rows)
+        except ArithmeticError as error:
+            raise ModelFailed(self._name, "it answered something that is no probability") from error
+        except Exception as error:
+            raise ModelFailed(self._name, type(error).__name__) from error
 
     def of_inputs(self, inputs: Matrix) -> tuple[list[float], Moves | None]:
-        """Return the same for rows of this model's own inputs, shape (n, inputs)."""
+        """Return the same for rows of this model's own inputs, shape (n, inputs), by ONNX Runtime."""
         try:
             answer, *moves = self._run(self._outputs, {"rows": inputs})
             shape, probabilities = answer.shape, answer.tolist()
@@ -71,7 +122,22 @@ class Model:
         for p in probabilities:
             if not 0.0 <= p <= 1.0:
                 raise ModelFailed(self._name, "it answered something that is no probability")
-        return cast(list[float], probabilities), moves[0] if moves else None
+        return cast(list[float], probabilities), Told(moves) if moves else None
+
+    def settle(self, graph: bytes, golden: Matrix) -> str | None:
+        """Let the kernel answer from now on if it does as ONNX Runtime does; return why not, None where it does.
+
+        The session is let go. Parameters: the graph's own bytes, and rows of its inputs.
+        """
+        try:
+            kernel, made = kernels.compiled(graph, self._columns.tolist(), self.attribution is not None)
+            rows = np.concatenate([golden, around(golden, made if isinstance(made, Packed) else None, self._columns)])
+            wrong = disagreement(kernel, self.of_inputs, rows, self._columns, RETRY_WIDTH)
+        except (UnknownGraph, ModelFailed, ArithmeticError, ValueError) as error:
+            return str(error) or type(error).__name__
+        if wrong is None:
+            self._kernel, self._run = kernel, None
+        return wrong
 
     def without(self, moves: Moves, row: int, most: int, shift: float) -> list[tuple[str, float]]:
         """Return the groups that moved an answer most, and the probability without what each of them did, largest first.
@@ -87,7 +153,7 @@ class Model:
         """
         assert self.attribution is not None
         groups = self.attribution.groups
-        return [(groups[place], p) for place, p in without(moves, row, most, *self._terms, shift)]
+        return [(groups[place], p) for place, p in moves.without(row, most, *self._terms, shift)]
 
 
 class Scorer:
@@ -103,6 +169,11 @@ class Scorer:
     def trained(self, name: str) -> bool:
         """Tell whether the bundle has this model."""
         return name in self._models
+
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """What answers for each model."""
+        return {name: model.engine for name, model in self._models.items()}
 
     def score(self, name: str, rows: Matrix) -> tuple[list[float], Moves | None]:
         """Return the model's probability per row and what moved it; see `Model.score`."""
@@ -159,8 +230,10 @@ def load_models(folder: Path, manifest: Manifest, graphs: dict[str, bytes]) -> d
         if off > GOLDEN_TOLERANCE:
             reason = f"the {name} model is {off:.2e} off on its golden rows, allowed {GOLDEN_TOLERANCE:.0e}"
             raise BundleRefused(str(folder), reason)
-        if moves is not None and moves.shape != (len(rows), len(told)):
-            reason = f"the {name} model tells of {len(told)} groups, its moves have the shape {moves.shape}"
+        if isinstance(moves, Told) and moves[0].shape != (len(rows), len(told)):
+            reason = f"the {name} model tells of {len(told)} groups, its moves have the shape {moves[0].shape}"
             raise BundleRefused(str(folder), reason)
+        if kernels.THERE and (wrong := model.settle(graph, rows)) is not None:
+            log.warning("the %s model of %s stays with ONNX Runtime: %s", name, manifest.version, wrong)
         models[name] = model
     return models

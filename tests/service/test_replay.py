@@ -31,6 +31,7 @@ from tests.parts import (
     add_bundle,
     auth,
     eager,
+    let_answer,
     retry,
     routing,
     serving,
@@ -183,7 +184,7 @@ def test_a_model_that_failed_then_is_not_asked_now(shelf: Path, tmp_path: Path) 
             raise RuntimeError("a kernel failed")
 
         for name in ("approval", "retry"):
-            parts.bundle.scorer._models[name]._run = run
+            let_answer(parts, name, run)
         events = await live(parts, 12)
         assert any(event.answer.degraded for event in events)
         bundle = bundle_of(events[0], shelf, RULES)

@@ -16,7 +16,7 @@ from features.effects import shifted
 from service import answer as answers
 from service.estimate import in_every_way
 from service.explain import reason_of
-from tests.parts import Parts, Tell, act, activate, add_bundle, auth, retry, routing, soon, with_model
+from tests.parts import Parts, Tell, act, activate, add_bundle, auth, let_answer, retry, routing, soon, with_model
 from trainer.fit.calibration import apply
 
 
@@ -55,7 +55,7 @@ def test_the_largest_moves_are_told_as_the_estimate_without_them(question: Any, 
         estimate = inputs.approval[way][place]
         assert estimate == pytest.approx(shifted(answer, offset), abs=1e-6)
         assert moves is not None
-        steps = dict(zip(entry.attribution.groups, moves[0].tolist(), strict=True))
+        steps = dict(zip(entry.attribution.groups, moves.row(0).tolist(), strict=True))
         largest = sorted(steps, key=lambda group: -abs(steps[group]))[:3]
         assert list(inputs.moved) == largest
         whole = entry.attribution.base + sum(steps.values())
@@ -108,7 +108,7 @@ def test_there_is_no_explanation_where_it_would_explain_nothing(tell_memory: Tel
         def run(_names: Any, _inputs: Any) -> Any:
             raise RuntimeError("a kernel failed")
 
-        parts.bundle.scorer._models["approval"]._run = run
+        let_answer(parts, "approval", run)
         failed = await event_of(parts, auth(payment_id="pay_4"))
         assert failed.answer.degraded == ("model:approval_failed",)
         assert moved_by(failed) == []

@@ -13,8 +13,8 @@ import pytest
 from contracts.bundle import Manifest
 from contracts.decision import Decision
 from contracts.payment import AuthRequest
-from features.assemble import Matrix
-from service.errors import StoreTimeout, StoreUnavailable
+from features.assemble import RETRY_WIDTH, Matrix
+from service.errors import ModelFailed, StoreTimeout, StoreUnavailable
 from service.journal import LogJournal
 from service.record import decode
 from service.store.base import Claim, StateKeys, States, by_attempt
@@ -28,6 +28,8 @@ from tests.parts import (
     add_bundle,
     auth,
     is_probability,
+    let_answer,
+    let_kernel,
     retry,
     routing,
     serving,
@@ -45,7 +47,7 @@ def answering(parts: Parts, model: str, answer: Callable[[int], Any]) -> None:
     def run(_names: Any, inputs: dict[str, Matrix]) -> list[Any]:
         return [answer(len(inputs["rows"]))]
 
-    parts.bundle.scorer._models[model]._run = run
+    let_answer(parts, model, run)
 
 
 def broken(_rows: int) -> Any:
@@ -85,6 +87,36 @@ def test_a_model_that_fails_is_answered_by_its_prior(answer: Callable[[int], Any
         again = await parts.decide.retry(retry("atlas", "91"), deadline=soon())
         assert again.degraded == ("model:retry_failed",)
         assert again.success_probability == priors("retry", "visa|91")
+
+    tell_memory(story)
+
+
+class Kernel:
+    """A kernel that fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def score(self, _rows: Matrix) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ArithmeticError(), "something that is no probability"), (MemoryError(), "MemoryError")],
+    ids=["no probability", "raises"],
+)
+def test_a_kernel_that_fails_is_a_model_that_fails(error: Exception, said: str, tell_memory: Tell) -> None:
+    async def story(parts: Parts) -> None:
+        for model in ("approval", "risk", "routing", "retry"):
+            let_kernel(parts, model, Kernel(error))
+            with pytest.raises(ModelFailed, match=said):
+                parts.bundle.scorer.score(model, np.zeros((1, RETRY_WIDTH), dtype=np.float32))
+        decided = await parts.decide.auth(auth(), deadline=soon())
+        assert decided.degraded == ("model:risk_failed", "model:approval_failed")
+        assert decided.risk_score == parts.bundle.scorer.prior("risk")
+        again = await parts.decide.retry(retry("atlas", "91"), deadline=soon())
+        assert again.degraded == ("model:retry_failed",)
 
     tell_memory(story)
 
