@@ -12,6 +12,7 @@ COMMANDS: Final = (
         "python -m benchmarks.journal",
         "what keeping an event costs, beside SQLite, and what the disk and the switch interval do",
     ),
+    ("python -m benchmarks.scoring", "one run of each model, by ONNX Runtime and by its kernel, cold and hot"),
     ("python -m benchmarks.violations", "millions of decisions that race for the same cards: is any rule broken?"),
     ("python -m benchmarks.floor", "that bare ASGI app alone, on port 8081, for a load generator of your own"),
     ("python -m benchmarks.scale", "the features of 1, 3 and 10 million attempts: time, memory, how they grow"),

@@ -1,7 +1,8 @@
 """``python -m benchmarks.recorded FILE``: the ONNX runs that decisions make, recorded so that a floor can make the same ones.
 
 The app is built as the service builds it, over warm state and without a journal, and asked over ASGI. What goes into ONNX
-Runtime meanwhile is written down: which graph, which outputs, which rows. So the floor follows whatever the service comes to do.
+Runtime meanwhile is written down: which graph, which outputs, which rows. So the floor follows whatever the service comes to
+ask; it is asked without its own kernels for models (docs/adr/0027-models-in-c.md), which are faster than that.
 """
 
 import asyncio
@@ -101,6 +102,10 @@ class _Spy:
         """Put the recording session in the real one's place; nothing may have imported that by name yet."""
         import onnxruntime
 
+        from service.models import kernel
+
+        # Recorded is what the service asks where it has no kernels of its own.
+        kernel.THERE = False
         spy, real = self, onnxruntime.InferenceSession
 
         class Recording(real):  # type: ignore[misc, valid-type]

@@ -1,4 +1,4 @@
-"""Rows to probabilities, five rows, each of the four models; floor: ONNX Runtime's own run of the same graph and rows."""
+"""Rows to probabilities, five rows, each of the four models, beside ONNX Runtime: as the service falls back to it, and alone."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from features.assemble import RETRY_WIDTH
 from features.catalog import POSITION
 from service.models.active import POINTER
 from service.models.bundle import Bundle
+from service.models.scorer import Model
 from trainer.fit.export import session
 
 MODELS = ("approval", "risk", "routing", "retry")
@@ -32,7 +33,17 @@ def test_model(benchmark: BenchmarkFixture, bundle: Bundle, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_floor(benchmark: BenchmarkFixture, bundle: Bundle, shelf: Path, name: str) -> None:
+def test_fallback(benchmark: BenchmarkFixture, bundle: Bundle, shelf: Path, name: str) -> None:
+    """As the service asks a model that has no kernel."""
+    benchmark.group = f"score 5 rows, {name}"
+    entry = bundle.manifest.models[name]
+    model = Model(name, entry, (shelf / (shelf / POINTER).read_text().strip() / f"{name}.onnx").read_bytes())
+    answers, _ = benchmark(model.score, _rows(bundle, name))
+    assert answers == pytest.approx(entry.golden_expected[:5], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_runtime(benchmark: BenchmarkFixture, bundle: Bundle, shelf: Path, name: str) -> None:
     """ONNX Runtime alone."""
     benchmark.group = f"score 5 rows, {name}"
     entry = bundle.manifest.models[name]

@@ -93,6 +93,17 @@ def compiled(serialized: bytes, columns: Sequence[int], tells: bool) -> tuple[Ke
         When it is not one of those that are known here, saying what was expected.
     """
     graph = read(serialized)
+    try:
+        return _compiled(graph, columns, tells)
+    except UnknownGraph:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        # What is missing, or of another kind than it has to be, trips somewhere.
+        msg = f"its nodes do not fit together: {type(error).__name__}"
+        raise UnknownGraph(msg) from error
+
+
+def _compiled(graph: Graph, columns: Sequence[int], tells: bool) -> tuple[Kernel, Packed | Regression]:
     tail, source, nodes = _tail(graph)
     first = graph.nodes[0]
     if first.operation == "TreeEnsembleRegressor":

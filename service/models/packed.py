@@ -84,7 +84,8 @@ def pack(node: Node, columns: Sequence[int]) -> Packed:
     Raises
     ------
     UnknownGraph
-        When it is not a forest of such trees, or is larger than the packed form can say.
+        When it is not a forest of such trees, or is larger than the packed form can say. Attributes that are missing, or of
+        another kind or length, raise what they happen to.
     """
     given = node.attributes
     known = (
@@ -94,13 +95,7 @@ def pack(node: Node, columns: Sequence[int]) -> Packed:
         and given.get("post_transform", b"NONE") == b"NONE"
     )
     _expect(known, "an ensemble of trees that are added up")
-    try:
-        return _pack(given, np.asarray(columns))
-    except (LookupError, TypeError, ValueError) as error:
-        if isinstance(error, UnknownGraph):
-            raise
-        msg = f"its trees cannot be packed: {type(error).__name__}"
-        raise UnknownGraph(msg) from error
+    return _pack(given, np.asarray(columns))
 
 
 def _pack(given: dict[str, Any], columns: Ints) -> Packed:

@@ -37,7 +37,7 @@ GOLDEN_TOLERANCE: Final = 1e-5
 
 
 class Told(tuple[Floats]):
-    """The moves that ONNX Runtime answers with, shape (rows, groups); `Moves`."""
+    """The moves that ONNX Runtime answers with, one array of shape (rows, groups); `Moves`."""
 
     __slots__ = ()
 
@@ -127,7 +127,14 @@ class Model:
     def settle(self, graph: bytes, golden: Matrix) -> str | None:
         """Let the kernel answer from now on if it does as ONNX Runtime does; return why not, None where it does.
 
-        The session is let go. Parameters: the graph's own bytes, and rows of its inputs.
+        Where it answers, the session is let go.
+
+        Parameters
+        ----------
+        graph
+            What the session was opened with.
+        golden
+            Rows of the model's inputs, shape (n, inputs), that it is asked about, and around which others are drawn.
         """
         try:
             kernel, made = kernels.compiled(graph, self._columns.tolist(), self.attribution is not None)

@@ -67,3 +67,12 @@ def test_the_process_tells_of_its_memory_and_its_start() -> None:
     [memory] = [line for line in text.splitlines() if line.startswith("process_resident_memory_bytes ")]
     assert float(memory.split()[1]) > 1e6
     assert "\nprocess_start_time_seconds " in text
+
+
+def test_what_evaluates_each_model_is_told() -> None:
+    metrics = Metrics()
+    assert b"pointsman_model_engine{" not in metrics.scrape()
+    metrics.engines = lambda: {"approval": "c", "risk": "onnxruntime"}
+    told = metrics.scrape()
+    assert b'pointsman_model_engine{engine="c",model="approval"} 1.0' in told
+    assert b'pointsman_model_engine{engine="onnxruntime",model="risk"} 1.0' in told

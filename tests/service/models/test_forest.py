@@ -125,7 +125,7 @@ def graph(first: Any, calibrated: bool, margins: bool, targets: int = 5, more: A
 def test_generated_ensembles(
     trees: list[Any], targets: int, bases: bool, rows: list[list[float]], calibrated: bool, margins: bool
 ) -> None:
-    more = {"base_values": [0.25, -0.25, 0.0, 0.0, 0.0][:targets]} if bases else {}
+    more: Any = {"base_values": [0.25, -0.25, 0.0, 0.0, 0.0][:targets]} if bases else {}
     serialized = graph(ensemble(trees, targets, **more), calibrated, margins, targets)
     inputs = np.array(rows, dtype=np.float32).reshape(-1, COLUMNS)
     whole = np.full((len(inputs), 8), np.nan, dtype=np.float32)
@@ -218,7 +218,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_is_not_known_is_refused(name: str) -> None:
-    with pytest.raises(UnknownGraph, match=r"expected|cannot be packed"):
+    with pytest.raises(UnknownGraph, match=r"expected|do not fit together"):
         kernel.compiled(UNKNOWN[name], PLACES, tells=True)
 
 
@@ -231,7 +231,7 @@ def test_a_damaged_graph_is_refused_or_walked_but_never_trips(data: st.DataObjec
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     try:
         native, _ = kernel.compiled(bytes(damaged), PLACES, tells=True)
-    except (UnknownGraph, ValueError):
+    except UnknownGraph:
         return
     try:
         _, walk = native.score(np.ones((3, 8), dtype=np.float32))

@@ -89,7 +89,7 @@ def test_packed_numbers_of_an_attribute_are_read_too() -> None:
 @pytest.mark.parametrize(
     "constant",
     [
-        helper.make_tensor("text", TensorProto.STRING, [1], [b"a"]),
+        numpy_helper.from_array(np.array([b"a"], dtype=object), "text"),
         helper.make_tensor("byte", TensorProto.UINT8, [1], [1]),
         helper.make_tensor("half", TensorProto.FLOAT16, [1], [1.0]),
     ],

@@ -13,12 +13,14 @@ from onnx import helper
 from contracts.bundle import Calibration, ModelEntry
 from features.assemble import RETRY_WIDTH, Matrix
 from features.catalog import GROUP_OF, NAMES
-from service.models import kernel, scorer
+from service.errors import ModelFailed
+from service.models import kernel
 from service.models.active import POINTER
 from service.models.agreement import around, disagreement
 from service.models.bundle import load
-from service.models.graph import UnknownGraph
+from service.models.graph import UnknownGraph, read
 from service.models.moves import Moves
+from service.models.packed import Packed
 from service.models.scorer import Model
 from tests.parts import RULES, read_manifest
 from trainer.fit import estimators
@@ -79,7 +81,7 @@ def fitted(algorithm: Algorithm, calibration: Calibration, groups: bool) -> tupl
     random = np.random.default_rng(3)
     rows = random.lognormal(0, 2, (900, len(INPUTS))).astype(np.float32)
     rows[random.random(rows.shape) < 0.2] = -1
-    labels = (rows[:, 0] - rows[:, 3] + random.normal(0, 1, len(rows)) > 0).astype(np.int64)
+    labels = rows[:, 0] - rows[:, 3] + random.normal(0, 1, len(rows)) > 0
     estimator = estimators.fit(algorithm, rows, labels, np.ones(len(rows)), 1)
     of_columns = [GROUP_OF[name] for name in INPUTS] if groups else ()
     return export(estimator, len(INPUTS), calibration, of_columns, rows), rows
@@ -193,7 +195,7 @@ def test_a_kernel_that_differs_is_not_used(
 
 
 def test_without_kernels_everything_is_onnx_runtimes(bundle_shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scorer.kernels, "THERE", False)
+    monkeypatch.setattr(kernel, "THERE", False)
     bundle = load(bundle_folder(bundle_shelf), RULES)
     assert bundle.scorer.engines == dict.fromkeys(MODELS, "onnxruntime")
     rows = np.zeros((2, RETRY_WIDTH), dtype=np.float32)
@@ -206,7 +208,7 @@ def test_without_kernels_everything_is_onnx_runtimes(bundle_shelf: Path, monkeyp
 def test_the_rows_of_the_check_are_the_same_every_time_and_lie_on_thresholds(bundle_shelf: Path) -> None:
     model, serialized, golden = opened(bundle_shelf, "approval")
     _, packed = kernel.compiled(serialized, model._columns.tolist(), tells=True)
-    assert isinstance(packed, scorer.Packed)
+    assert isinstance(packed, Packed)
     rows = around(golden, packed, model._columns)
     np.testing.assert_array_equal(rows, around(golden, packed, model._columns))
     assert np.isnan(rows).any(axis=1).mean() > 0.5
@@ -217,14 +219,16 @@ def test_the_rows_of_the_check_are_the_same_every_time_and_lie_on_thresholds(bun
 @needs_kernels
 def test_one_threshold_that_is_a_bit_off_is_found(bundle_shelf: Path) -> None:
     """At a root, where all rows pass."""
+    from service.models.forest_native import Forest
+
     model, serialized, golden = opened(bundle_shelf, "approval")
     native, packed = kernel.compiled(serialized, model._columns.tolist(), tells=True)
-    assert isinstance(packed, scorer.Packed)
+    assert isinstance(packed, Packed)
     rows = around(golden, packed, model._columns)
     for number in packed.roots:
         packed.nodes["threshold"][number] = np.nextafter(packed.nodes["threshold"][number], np.float32(np.inf))
-    tail = kernel._tail(kernel.read(serialized))[0]
-    altered = kernel.Forest(packed, tail, True)
+    tail = kernel._tail(read(serialized))[0]
+    altered = Forest(packed, tail, True)
     assert disagreement(native, model.of_inputs, rows, model._columns, RETRY_WIDTH) is None
     assert disagreement(altered, model.of_inputs, rows, model._columns, RETRY_WIDTH) is not None
 
@@ -236,7 +240,7 @@ def test_what_is_no_number_in_a_regression_is_no_probability(bundle_shelf: Path)
     whole = np.zeros((1, RETRY_WIDTH), dtype=np.float32)
     whole[:, model._columns] = golden[:1]
     whole[0, model._columns[0]] = np.nan
-    with pytest.raises(scorer.ModelFailed, match="no probability"):
+    with pytest.raises(ModelFailed, match="no probability"):
         model.score(whole)
 
 
