@@ -15,10 +15,11 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from contracts.event import JournalEvent
 from service.arrears import PASSING, TOGETHER, Arrears
@@ -31,6 +32,8 @@ from service.missed import Refused, came_at, is_missed, is_written
 from service.models.active import ActiveBundles
 from service.ports import Journal
 from service.store.lasting import LastingStore
+
+T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
@@ -98,6 +101,9 @@ class CatchUp:
         self._is_clean = False
         self._was_away = False
         self._running: asyncio.Task[None] | None = None
+        # One thread, and one after the other: the reader is for one at a time, and what each of many threads allocates for a
+        # page stays with it.
+        self._files: ThreadPoolExecutor | None = None
         self._left_out = {"unreadable": 0, "gone": 0, "expired": 0}
 
     @property
@@ -122,6 +128,7 @@ class CatchUp:
     def start(self) -> None:
         """Begin; what was missed before this process began comes first."""
         if self._running is None:
+            self._files = ThreadPoolExecutor(1, thread_name_prefix="catch-up")
             self._done = self._saved = self._mark.load()
             # Whatever the last process had under way may not be written.
             self._store.missed_at = monotonic() - GRACE_SECONDS
@@ -139,6 +146,8 @@ class CatchUp:
         is_whole = self.is_clean and self._store.is_well
         await self._save(self._journal.end() if is_whole else self._mark_at())
         self._reader.close()
+        if self._files is not None:
+            self._files.shutdown(wait=False)
 
     async def _run(self) -> None:
         while True:
@@ -196,7 +205,7 @@ class CatchUp:
             await self._arrears.pay(events)
             self._refused.done(events)
         while True:
-            page = await asyncio.to_thread(self._reader.read, self._writer, self._done, _PAGE)
+            page = await self._in_thread(lambda: self._reader.read(self._writer, self._done, _PAGE))
             for gap in page.gaps:
                 self._left_out["gone"] += max(0, gap.last + 1 - gap.first)
                 log.warning("events %d to %d of the journal cannot be read (%s)", gap.first, gap.last, gap.reason)
@@ -235,9 +244,12 @@ class CatchUp:
             return None
         return event
 
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._files, work)
+
     async def _save(self, applied: int) -> None:
         try:
-            await asyncio.to_thread(self._mark.save, applied)
+            await self._in_thread(lambda: self._mark.save(applied))
         except OSError as error:
             self._say("the mark of what the store has could not be written", error)
         else:
