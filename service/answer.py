@@ -198,7 +198,8 @@ def expected(request: Payment, inputs: PolicyInputs | None, answer: Decision | R
 
     An estimate that had to do without the state or without the model says nothing of how right the model is.
     """
-    blind = any(code.startswith(("features:", "model:")) for code in answer.degraded)
+    degraded = answer.degraded
+    blind = bool(degraded) and any(code.startswith(("features:", "model:")) for code in degraded)
     if inputs is None or blind or answer.processor not in inputs.processors:
         return None
     column = inputs.processors.index(answer.processor)

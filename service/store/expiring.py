@@ -9,10 +9,15 @@ This module must not know what is kept.
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from service.store.base import StateKeys, States
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+Table = dict[str, tuple[float, bytes]]
+"""The entries of one, each with its end."""
 
 PUTS_PER_SWEEP: Final = 16
 SWEPT: Final = 8 * PUTS_PER_SWEEP
@@ -97,6 +102,32 @@ def fetched(
     return tuple([None if entry is None or entry[0] <= now else entry[1] for entry in found])
 
 
+class Tables(NamedTuple):
+    """Where the answers to a question lie: the tables of `entries` in the order of `service.store.base.StateKeys`."""
+
+    payment: Sequence[Table]
+    candidate: Sequence[Table]
+    records: Table
+    standings: Table
+    ledgers: Table
+    answers: Table
+
+
+def states_of(tables: Tables, keys: StateKeys, now: float) -> States:
+    """Return what is known of a question's keys by `now`."""
+    payment, candidates, record, standings, ledger, answer = keys
+    (own,) = fetched((tables.records,), (record,), now)
+    ledger_found, answer_found = fetched((tables.ledgers, tables.answers), (ledger, answer), now)
+    return States(
+        fetched(tables.payment, payment, now),
+        tuple([fetched(tables.candidate, one, now) for one in candidates]),
+        own,
+        fetched((tables.standings,) * len(standings), standings, now),
+        ledger_found,
+        answer_found,
+    )
+
+
 def table(clock: Callable[[], float], most: int | None = None) -> Kept[Any, Any]:
     """Return an empty one: of the kernel where it was built."""
     return _KEPT(clock, most)
@@ -105,8 +136,8 @@ def table(clock: Callable[[], float], most: int | None = None) -> Kept[Any, Any]
 try:
     from service.store import expiring_native
 
-    fetch = expiring_native.fetched
+    states = expiring_native.states
     _KEPT: type[Kept[Any, Any]] = expiring_native.NativeExpiring
 except ImportError:
-    fetch = fetched
+    states = states_of
     _KEPT = Expiring

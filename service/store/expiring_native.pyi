@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from service.store.base import StateKeys, States
+from service.store.expiring import Tables
+
 class NativeExpiring:
     def __init__(self, clock: Callable[[], float], most: int | None = None) -> None: ...
     def __len__(self) -> int: ...
@@ -14,3 +17,4 @@ class NativeExpiring:
 def fetched(
     tables: Sequence[Mapping[str, tuple[float, bytes]]], keys: Sequence[str | None], now: float
 ) -> tuple[bytes | None, ...]: ...
+def states(tables: Tables, keys: StateKeys, now: float) -> States: ...

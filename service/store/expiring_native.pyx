@@ -9,9 +9,11 @@ from collections import deque
 from cpython.dict cimport PyDict_GetItem, PyDict_SetItem, PyDict_Size
 from cpython.object cimport PyObject
 
+from service.store.base import States
 from service.store.expiring import PUTS_PER_SWEEP, sweep
 
 cdef long _PUTS = PUTS_PER_SWEEP
+cdef object _new = tuple.__new__
 
 
 cdef class NativeExpiring:
@@ -54,21 +56,46 @@ cdef class NativeExpiring:
             sweep(self.entries, self._queue, now, self._most)
 
 
-def fetched(tables, keys, double now):
-    """Return what each table keeps under the key in the same place and has not ended by `now`; None for none."""
-    cdef list made = []
-    cdef Py_ssize_t place, count = min(len(tables), len(keys))
+cdef inline object _kept(dict table, key, double now):
+    """Return what a table keeps under a key, None for none, and has not ended."""
     cdef PyObject *found
     cdef tuple entry
+    if key is None:
+        return None
+    found = PyDict_GetItem(table, key)
+    if found == NULL:
+        return None
+    entry = <tuple><object>found
+    return entry[1] if <double>entry[0] > now else None
+
+
+cdef tuple _fetched(tables, keys, double now):
+    cdef Py_ssize_t place, count = min(len(tables), len(keys))
+    cdef list made = [None] * count
     for place in range(count):
-        key = keys[place]
-        if key is None:
-            made.append(None)
-            continue
-        found = PyDict_GetItem(<dict>tables[place], key)
-        if found == NULL:
-            made.append(None)
-            continue
-        entry = <tuple><object>found
-        made.append(entry[1] if <double>entry[0] > now else None)
+        made[place] = _kept(<dict>tables[place], keys[place], now)
     return tuple(made)
+
+
+def fetched(tables, keys, double now):
+    """Return what each table keeps under the key in the same place and has not ended by `now`; None for none."""
+    return _fetched(tables, keys, now)
+
+
+def states(tables, keys, double now):
+    """Return what is known of a question's keys; see `service.store.expiring.states`."""
+    payment, candidate, records, standings, ledgers, answers = tables
+    named, candidates, record, notes, ledger, answer = keys
+    cdef list each = [_fetched(candidate, one, now) for one in candidates]
+    cdef list noted = [_kept(<dict>standings, note, now) for note in notes]
+    return _new(
+        States,
+        (
+            _fetched(payment, named, now),
+            tuple(each),
+            _kept(<dict>records, record, now),
+            tuple(noted),
+            _kept(<dict>ledgers, ledger, now),
+            _kept(<dict>answers, answer, now),
+        ),
+    )

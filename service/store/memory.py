@@ -38,7 +38,7 @@ from service.store.base import (
     grouped,
 )
 from service.store.expiring import Kept as Table
-from service.store.expiring import fetch, table
+from service.store.expiring import Tables, states, table
 from service.store.snapshot import NotOurs, Snapshot, SnapshotRefused, load, put_aside, write
 
 MOST_EVENTS: Final = 1_000_000
@@ -103,13 +103,19 @@ class MemoryStore:
         self._save_seconds = save_seconds
         # One dict for each kind: within it everything lives equally long, so that the oldest write ends first.
         self._states: dict[str, Table[str, bytes]] = {kind: table(clock) for kind in LAYOUTS}
-        self._payment = [self._states[kind].entries for kind in PAYMENT_KINDS]
-        self._candidate = [self._states[kind].entries for kind in CANDIDATE_KINDS]
         self._events: Table[str, bool] = table(clock, most_events)
         self._records: Table[str, bytes] = table(clock, most_events)
         self._standings: Table[str, bytes] = table(clock, most_events)
         self._ledgers: Table[str, bytes] = table(clock, most_events)
         self._answers: Table[str, bytes] = table(clock, most_events)
+        self._tables = Tables(
+            [self._states[kind].entries for kind in PAYMENT_KINDS],
+            [self._states[kind].entries for kind in CANDIDATE_KINDS],
+            self._records.entries,
+            self._standings.entries,
+            self._ledgers.entries,
+            self._answers.entries,
+        )
         self._clock = clock
         self._changes = 0
         self._saved = 0
@@ -159,16 +165,7 @@ class MemoryStore:
     async def read(self, keys: StateKeys, *, deadline: float | None = None) -> States:
         """Return the packed states of a payment's entities."""
         self._check()
-        payment, candidates, record, standings, ledger, answer = keys
-        now = self._clock()
-        return States(
-            fetch(self._payment, payment, now),
-            tuple([fetch(self._candidate, one, now) for one in candidates]),
-            None if record is None else self._records.get(record),
-            fetch((self._standings.entries,) * len(standings), standings, now),
-            None if ledger is None else self._ledgers.get(ledger),
-            None if answer is None else self._answers.get(answer),
-        )
+        return states(self._tables, keys, self._clock())
 
     async def apply(self, event_id: str, updates: Sequence[Update], *, deadline: float | None = None) -> bool:
         """Add an event's increments, all or nothing; return False when the event had been applied before."""

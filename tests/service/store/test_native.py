@@ -93,17 +93,34 @@ def test_names_shapes_and_places_are_the_same(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_an_embedded_store_fetches_is_the_same() -> None:
-    from service.store.expiring import fetched
+    from service.store.expiring import Table, Tables, fetched, states_of
     from service.store.expiring_native import fetched as kernel
+    from service.store.expiring_native import states
 
     chance = random.Random(4)
+
+    def table() -> Table:
+        return {word: (chance.choice([1.0, 5.0, 9.0]), word.encode()) for word in WORDS if chance.random() < 0.7}
+
+    def names(most: int) -> tuple[str | None, ...]:
+        return tuple(chance.choice([None, *WORDS, "?"]) for _ in range(chance.randrange(most + 1)))
+
     for _ in range(200):
-        tables = [
-            {word: (chance.choice([1.0, 5.0, 9.0]), word.encode()) for word in WORDS if chance.random() < 0.7}
-            for _ in range(chance.randrange(5))
-        ]
-        keys = [chance.choice([None, *WORDS, "?"]) for _ in range(chance.randrange(5))]
+        tables = [table() for _ in range(chance.randrange(5))]
+        keys = names(4)
         assert kernel(tables, keys, 5.0) == fetched(tables, keys, 5.0)
+        kept = Tables([table() for _ in range(7)], [table() for _ in range(3)], table(), table(), table(), table())
+        question = StateKeys(
+            names(7),
+            tuple(names(3) for _ in range(chance.randrange(3))),
+            chance.choice([None, *WORDS]),
+            tuple(chance.choice(WORDS) for _ in range(chance.randrange(5))),
+            chance.choice([None, *WORDS]),
+            chance.choice([None, *WORDS]),
+        )
+        found = states(kept, question, 5.0)
+        assert found == states_of(kept, question, 5.0)
+        assert type(found) is base.States
 
 
 def test_tables_that_end_are_the_same() -> None:
