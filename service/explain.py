@@ -7,7 +7,6 @@ run; a move is told in probability, as the difference to the estimate without it
 This module must not know what is decided from the estimate.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 from contracts.decision import Reason
@@ -72,7 +71,7 @@ def _explained(
     return groups, reason_of(estimate, groups)
 
 
-def reason_of(estimate: float, without: Mapping[str, float]) -> Reason | None:
+def reason_of(estimate: float, without: dict[str, float]) -> Reason | None:
     """Return what moves an estimate most, largest first; None when nothing does.
 
     >>> reason_of(0.8, {"card": 0.9, "time": 0.7995, "merchant": 0.75, "bin": 0.5}).detail
@@ -80,9 +79,21 @@ def reason_of(estimate: float, without: Mapping[str, float]) -> Reason | None:
     >>> reason_of(0.8, {"time": 0.8}) is None
     True
     """
-    moves = [(estimate - p, group) for group, p in without.items() if abs(estimate - p) >= LEAST_MOVE]
+    detail = say(estimate, without, LEAST_MOVE, MOST_MOVES)
+    return None if detail is None else Reason(code="moved_by", detail=detail)
+
+
+def words_of(estimate: float, without: dict[str, float], least: float, most: int) -> str | None:
+    """Return in words the `most` groups that move an estimate by at least `least`; None when there is none."""
+    moves = [(estimate - p, group) for group, p in without.items() if abs(estimate - p) >= least]
     if not moves:
         return None
     moves.sort(key=lambda each: (-abs(each[0]), each[1]))
-    said = ", ".join([f"{group} {move:+.4f}" for move, group in moves[:MOST_MOVES]])
-    return Reason(code="moved_by", detail=f"estimate {estimate:.4f}: {said}")
+    said = ", ".join([f"{group} {move:+.4f}" for move, group in moves[:most]])
+    return f"estimate {estimate:.4f}: {said}"
+
+
+try:
+    from service.explain_native import words_of as say
+except ImportError:
+    say = words_of

@@ -1,6 +1,7 @@
 """What moves an estimate: the groups of features that did most of it, as the estimate without them."""
 
 import asyncio
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from features.assemble import WIDTH
 from features.effects import shifted
 from service import answer as answers
 from service.estimate import in_every_way
-from service.explain import reason_of
+from service.explain import reason_of, words_of
 from tests.parts import Parts, Tell, act, activate, add_bundle, auth, let_answer, retry, routing, soon, with_model
 from trainer.fit.calibration import apply
 
@@ -129,3 +130,16 @@ def test_a_bundle_whose_models_do_not_tell_explains_nothing(bundle_shelf: Path, 
         assert moved_by(await event_of(parts, routing())) != []
 
     asyncio.run(act(story, tmp_path / "shelf", tmp_path))
+
+
+def test_the_kernel_says_the_same_words() -> None:
+    native = pytest.importorskip("service.explain_native", reason="the kernels were not built: no C compiler here")
+    chance = random.Random(3)
+    for _ in range(2_000):
+        estimate = chance.choice([0.0, 1.0, chance.random()])
+        without = {
+            group: chance.choice([0.0, 1.0, estimate, estimate + 0.001, estimate - 0.25, chance.random()])
+            for group in chance.sample(["card", "time", "merchant", "bin", "é", ""], chance.randrange(7))
+        }
+        least, most = chance.choice([0.0, 0.001, 0.3]), chance.randrange(5)
+        assert native.words_of(estimate, without, least, most) == words_of(estimate, without, least, most)

@@ -1,0 +1,3 @@
+"""The types of the kernel `explain_native.pyx`; `service.explain` says what it does."""
+
+def words_of(estimate: float, without: dict[str, float], least: float, most: int) -> str | None: ...
