@@ -32,6 +32,8 @@ from service.http.decisions import PREFIX
 from service.store.base import Item
 
 CONNECTIONS: Final = 64
+SATURATING: Final = 32
+"""Connections that ask as fast as they are answered: more would wait for each other longer than a store may take."""
 TURNS: Final = 2
 WARM_SECONDS: Final = 1.0
 STARTS: Final = 5
@@ -113,7 +115,7 @@ def run(seconds: float) -> Report:
         machine=host,
         seconds=seconds,
         turns=TURNS,
-        connections=CONNECTIONS,
+        connections=(SATURATING, CONNECTIONS),
         runs={kind: recorded.runs_per_question(kind) for kind in KINDS},
         saturated=tuple(saturated),
         steady=tuple(steady),
@@ -139,10 +141,10 @@ async def _alone(material: Material, seconds: float, notes: list[str]) -> tuple[
         _say("saturated")
         seen = {(kind, name): Seen() for kind in KINDS for name in subjects}
         for kind, name in seen:
-            await subjects[name].closed(kind, CONNECTIONS, WARM_SECONDS, Seen())
+            await subjects[name].closed(kind, SATURATING, WARM_SECONDS, Seen())
         for _ in range(TURNS):
             for (kind, name), into in seen.items():
-                await subjects[name].closed(kind, CONNECTIONS, seconds, into)
+                await subjects[name].closed(kind, SATURATING, seconds, into)
         saturated = [measured(kind, name, into) for (kind, name), into in seen.items()]
         steady = await _steady(material, {name: subjects[name] for name in (FLOOR, MEMORY, REDIS)}, seconds, notes)
         memory = [
@@ -209,10 +211,10 @@ async def _workers(material: Material, count: int, seconds: float, notes: list[s
         pid = own.server.pid
         subject = Subject(own.target, _questions(material.key), pid, None if own.redis is None else own.redis.pid)
         # Longer than one alone: the port answers as soon as the first is ready, and the others are to be there.
-        await subject.closed("auth", CONNECTIONS, WARM_SECONDS * count, Seen())
+        await subject.closed("auth", SATURATING, WARM_SECONDS * count, Seen())
         seen = Seen()
         for _ in range(TURNS):
-            await subject.closed("auth", CONNECTIONS, seconds, seen)
+            await subject.closed("auth", SATURATING, seconds, seen)
         # Of several workers the first process is their supervisor, which answers nothing.
         workers = [each for each in usage.family(pid) if count == 1 or each != pid]
         if len(workers) != count:

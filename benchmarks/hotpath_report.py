@@ -61,7 +61,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     seconds: float
     turns: int
-    connections: int
+    connections: tuple[int, int]
     runs: dict[str, float]
     saturated: tuple[Row, ...]
     steady: tuple[Steady, ...]
@@ -83,9 +83,10 @@ def rendered(report: Report) -> str:
     runs = report.runs
     parts = [
         f"{report.at:%Y-%m-%d %H:%M} UTC, {host.described()}. One worker "
-        f"on the first core, client and Redis on the other; {report.connections} connections; {report.turns} turns of "
-        f"{report.seconds:g} s each. A decision makes {runs['auth']:.1f} ONNX runs for auth and {runs['retry']:.1f} for retry; "
-        "so does the floor.",
+        f"on the first core, client and Redis on the other; {report.connections[0]} connections, {report.connections[1]} at a "
+        f"constant rate; {report.turns} turns of {report.seconds:g} s each. With ONNX Runtime a decision makes "
+        f"{runs['auth']:.1f} runs for auth and {runs['retry']:.1f} for retry; so does the floor. "
+        "Pointsman asks its kernels instead (ADR 27), so that it might come out above that floor.",
         _saturated(report),
         _steady(report),
         _workers(report),

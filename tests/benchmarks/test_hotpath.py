@@ -33,7 +33,7 @@ def report(memory=12_500, redis=10_100, retry=9_800, **more):
         "machine": MACHINE,
         "seconds": 4.0,
         "turns": 2,
-        "connections": 64,
+        "connections": (32, 64),
         "runs": {"auth": 2.0, "retry": 1.0},
         "saturated": tuple(saturated),
         "steady": (Steady(tool="ours", row=row("constant", REDIS, 1_000)),),
