@@ -11,6 +11,7 @@ This module must not know the format of a snapshot.
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
@@ -39,7 +40,7 @@ from service.store.base import (
 )
 from service.store.expiring import Kept as Table
 from service.store.expiring import Tables, states, table
-from service.store.snapshot import NotOurs, Snapshot, SnapshotRefused, load, put_aside, write
+from service.store.snapshot import REST_SECONDS, Copy, NotOurs, SnapshotRefused, load, put_aside, write
 
 MOST_EVENTS: Final = 1_000_000
 """The most marks of applied events, decision records, answers, ledgers and standings that are kept, of each."""
@@ -68,10 +69,6 @@ try:
     from service.store.memory_native import put_all as put_quickly
 except ImportError:
     add_quickly, put_quickly = added, put_all
-
-
-def _write(path: Path, snapshot: Callable[[], Snapshot]) -> None:
-    write(path, snapshot())
 
 
 class MemoryStore:
@@ -122,6 +119,8 @@ class MemoryStore:
         self._saver: asyncio.Task[None] | None = None
         self._failing: str | None = None
         self._closed = False
+        self._writing = threading.Lock()
+        self._hurry = threading.Event()
 
     async def open(self) -> str | None:
         """Load the snapshot, if there is one, and start to write it; a snapshot that cannot be used is set aside."""
@@ -230,6 +229,7 @@ class MemoryStore:
         if self._closed:
             return
         self._closed = True
+        self._hurry.set()
         if self._saver is not None:
             self._saver.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -263,7 +263,8 @@ class MemoryStore:
         """Write the snapshot now; blocking, for backfills. Without a path it does nothing."""
         if self._path is not None:
             changes = self._changes
-            _write(self._path, self._copy())
+            with self._writing:
+                write(self._path, self._copy())
             self._saved = changes
 
     def _check(self) -> None:
@@ -302,27 +303,23 @@ class MemoryStore:
         for record in records:
             self._records.put(*record)
 
-    def _copy(self) -> Callable[[], Snapshot]:
-        """Return what makes a snapshot of this moment, wherever it is called; the copy alone is made here."""
-        now, at = self._clock(), time.time()
-        states = {kind: list(kept.entries.items()) for kind, kept in self._states.items()}
-        events = list(self._events.entries.items())
-        others = [list(kept.entries.items()) for kept in (self._records, self._standings, self._ledgers, self._answers)]
-
-        def left(entries: list[tuple[str, tuple[float, bytes]]]) -> list[tuple[str, float, bytes]]:
-            return [(key, end - now, blob) for key, (end, blob) in entries if end > now]
-
-        return lambda: Snapshot(
-            saved_at=at,
-            states=[
-                (kind, key, end - now, blob) for kind, kept in states.items() for key, (end, blob) in kept if end > now
-            ],
-            events=[(event_id, end - now, None) for event_id, (end, _) in events if end > now],
-            records=left(others[0]),
-            standings=left(others[1]),
-            ledgers=left(others[2]),
-            answers=left(others[3]),
+    def _copy(self) -> Copy:
+        """Return everything of this moment; a dict is copied as a whole, without looking at what is in it."""
+        return Copy(
+            time.time(),
+            self._clock(),
+            {kind: kept.entries.copy() for kind, kept in self._states.items()},
+            self._events.entries.copy(),
+            self._records.entries.copy(),
+            self._standings.entries.copy(),
+            self._ledgers.entries.copy(),
+            self._answers.entries.copy(),
         )
+
+    def _write(self, path: Path, copy: Copy) -> None:
+        """Write a snapshot with rests, until the store is closed. One after the other: the later one is to stay."""
+        with self._writing:
+            write(path, copy, lambda: self._hurry.wait(REST_SECONDS))
 
     async def _keep_saving(self, path: Path) -> None:
         while True:
@@ -330,10 +327,9 @@ class MemoryStore:
             if self._changes == self._saved:
                 continue
             changes = self._changes
-            # Copied here, where nothing else writes; looked through, packed and written elsewhere: blobs never change.
-            snapshot = self._copy()
             try:
-                await asyncio.to_thread(_write, path, snapshot)
+                # Copied here, where nothing else writes; packed and written elsewhere: blobs never change.
+                await asyncio.to_thread(self._write, path, self._copy())
             except OSError as error:
                 self._failing = f"the snapshot {path} could not be written: {error}"
             else:

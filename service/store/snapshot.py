@@ -10,9 +10,10 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +24,7 @@ _HEAD: Final = struct.Struct("<8sHIQ")
 Entry = tuple[str, str, float, bytes]
 """Kind, key, seconds left and blob of an entity."""
 
+V = TypeVar("V")
 Kept = tuple[str, float, bytes]
 """Key, seconds left and blob of anything else."""
 
@@ -56,36 +58,85 @@ _DECODE: Final = msgspec.msgpack.Decoder(Snapshot).decode
 
 _AT_ONCE: Final = 500
 """Entries packed in one go: packing holds the interpreter, and requests are answered meanwhile."""
+REST_SECONDS: Final = 0.004
+"""Between two goes, each of about half a millisecond: whoever answers requests waits for the interpreter seldom."""
+
+Table = Mapping[str, tuple[float, bytes]]
+"""Values by key, each with its end."""
 
 
-def _pieces(snapshot: Snapshot) -> Iterator[bytes]:
-    """Yield the MessagePack of a snapshot in small pieces."""
-    fields: dict[str, Any] = msgspec.structs.asdict(snapshot)
-    yield (0x80 | len(fields)).to_bytes(1, "big")
-    for name, value in fields.items():
-        yield _ENCODE(name)
-        if not isinstance(value, list):
-            yield _ENCODE(value)
-            continue
-        yield b"\xdd" + len(value).to_bytes(4, "big")
-        for start in range(0, len(value), _AT_ONCE):
-            some = value[start : start + _AT_ONCE]
-            # Without the chunk's own array header, which is one byte below sixteen entries and three from there on.
-            yield _ENCODE(some)[1 if len(some) < 16 else 3 :]
+class Copy(NamedTuple):
+    """Everything a store knew at one moment, as it keeps it; the tables are nobody else's.
+
+    Attributes
+    ----------
+    at, now
+        The moment, in Unix seconds and on the clock that ends are of.
+    states
+        Of each kind of entity.
+    events
+        Whatever is kept with a mark is left out.
+    """
+
+    at: float
+    now: float
+    states: Mapping[str, Table]
+    events: Mapping[str, tuple[float, object]]
+    records: Table
+    standings: Table
+    ledgers: Table
+    answers: Table
 
 
-def write(path: Path, snapshot: Snapshot) -> None:
-    """Write `snapshot` to `path`: whole or not at all."""
+def _pieces(copy: Copy) -> Iterator[bytes]:
+    """Yield the MessagePack of a `Snapshot` in small pieces. What has ended is in it, with no time left."""
+    now = copy.now
+    yield (0x80 | 7).to_bytes(1, "big")
+    yield _ENCODE("saved_at") + _ENCODE(copy.at)
+    yield _ENCODE("states") + _count(sum(map(len, copy.states.values())))
+    for kind, table in copy.states.items():
+        for some in _portions(table):
+            yield _packed([(kind, key, end - now, blob) for key, (end, blob) in some])
+    yield _ENCODE("events") + _count(len(copy.events))
+    for marks in _portions(copy.events):
+        yield _packed([(key, end - now, None) for key, (end, _) in marks])
+    for name in ("records", "standings", "ledgers", "answers"):
+        kept: Table = getattr(copy, name)
+        yield _ENCODE(name) + _count(len(kept))
+        for some in _portions(kept):
+            yield _packed([(key, end - now, blob) for key, (end, blob) in some])
+
+
+def _portions(table: Mapping[str, V]) -> Iterator[list[tuple[str, V]]]:
+    items = iter(table.items())
+    while some := list(islice(items, _AT_ONCE)):
+        yield some
+
+
+def _count(entries: int) -> bytes:
+    """Return the head of an array."""
+    return b"\xdd" + entries.to_bytes(4, "big")
+
+
+def _packed(some: list[Any]) -> bytes:
+    """Return entries without the array's own head, which is one byte below sixteen entries and three from there on."""
+    return _ENCODE(some)[1 if len(some) < 16 else 3 :]
+
+
+def write(path: Path, copy: Copy, rest: Callable[[], object] | None = None) -> None:
+    """Write a copy of everything to `path`, whole or not at all; `rest` is called after every `_AT_ONCE` entries."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(bytes(_HEAD.size))
             crc = length = 0
-            for piece in _pieces(snapshot):
+            for piece in _pieces(copy):
                 crc = zlib.crc32(piece, crc)
                 length += len(piece)
                 file.write(piece)
+                if rest is not None:
+                    rest()
             file.seek(0)
             file.write(_HEAD.pack(MAGIC, FORMAT, crc, length))
             file.flush()

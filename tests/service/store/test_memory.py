@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_everything_ends_in_its_time() -> None:
     asyncio.run(story())
 
 
+UPDATED = add(LAYOUTS["card"], None, UPDATES[0].increment)
 KINDS = pytest.mark.parametrize("make", [Expiring, table], ids=["reference", "kernel"])
 
 
@@ -242,6 +244,54 @@ def test_answers_ledgers_and_standings_are_bounded_as_records_are() -> None:
             )
         assert found == [[False] * 4] * 30 + [[True] * 4] * 50
         await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_store_that_is_closed_while_it_saves_leaves_its_last_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        path = tmp_path / "state"
+        resting = threading.Event()
+        store = MemoryStore(path, save_seconds=0.01)
+        wait = store._hurry.wait
+
+        def rest(seconds: float | None = None) -> bool:
+            resting.set()
+            return wait(60)
+
+        monkeypatch.setattr(store._hurry, "wait", rest)
+        await store.open()
+        await store.remember(["early"], b"record", 60)
+        await asyncio.to_thread(resting.wait, 30)
+        await store.remember(["late"], b"record", 60)
+        await store.close()
+        again = MemoryStore(path)
+        assert await again.open() is None
+        assert await again.recall(["early"]) == await again.recall(["late"]) == b"record"
+        await again.close()
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_of_many_is_whole(tmp_path: Path) -> None:
+    async def story() -> None:
+        path = tmp_path / "state"
+        store = MemoryStore(path)
+        for count in (15, 500, 501):
+            for number in range(count):
+                await store.remember([f"{count}:{number}"], b"record", 60)
+                store.put_many([("card", f"{count}:{number}", UPDATED), ("merchant", f"{number}", UPDATED)])
+        await store.close()
+        again = MemoryStore(path)
+        assert await again.open() is None
+        for count in (15, 500, 501):
+            for number in range(count):
+                assert await again.recall([f"{count}:{number}"]) == b"record"
+                key = StateKeys((f"{count}:{number}", None, None, f"{number}"))
+                assert (await again.read(key)).payment == (UPDATED, None, None, UPDATED)
+        await again.close()
 
     asyncio.run(story())
 
