@@ -81,6 +81,8 @@ def test_held_out_attempts_get_the_offline_probability_over_http(psp: Path, tmp_
         "POINTSMAN_BUNDLES": str(psp / "bundles"),
         "POINTSMAN_STORE": snapshot,
         "POINTSMAN_JOURNAL": str(tmp_path / "journal"),
+        # What a late disk has not taken in the usual time is on its way, and not to be read back yet.
+        "POINTSMAN_BUDGET_MS": "10000",
     }
     compared = 0
     with running(settings, log=tmp_path / "log") as (url, _), httpx.Client(base_url=url) as client:
@@ -102,8 +104,8 @@ def test_held_out_attempts_get_the_offline_probability_over_http(psp: Path, tmp_
             decided = client.post("/api/decisioning/auth", json=ask)
             assert decided.status_code == 200, decided.text
             answer = decided.json()
-            # The payments are of 2019; a busy machine's disk may be late, which changes no probability.
-            assert set(answer["degraded"]) - {"journal"} == {"clock:occurred_long_ago"}
+            # The payments are of 2019.
+            assert answer["degraded"] == ["clock:occurred_long_ago"]
             if same_moment[row["occurred_at"]] == 1:
                 # What the policy was told, before what recent outcomes say of the processor.
                 audit = client.get(f"/api/decisions/{answer['decision_id']}").json()
