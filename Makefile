@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make setup   makes the environment in .venv"
 	@echo "make demo    simulate, train, serve, drive payments through it (ONCE=1 exits afterwards)"
-	@echo "make test    install and run every check and every test (about 10 minutes)"
+	@echo "make test    install and run every check and every test (10 to 15 minutes)"
 	@echo "make test-spark   install PySpark too and hold its features to the single machine's (needs Java 17)"
 	@echo "make check   ruff, mypy --strict, import-linter"
 	@echo "make bench   the micro-benchmarks of the hot path"
