@@ -82,8 +82,8 @@ class Arrears:
         except Exception as error:
             if len(events) == 1:
                 self.unwritable += 1
-                # The event's content is nobody's business in a log.
-                log.exception("an event cannot be written to the store and is left out (%s)", type(error).__name__)
+                # Neither the event nor what an error says of it is anybody's business in a log.
+                log.error("an event cannot be written to the store and is left out (%s)", type(error).__name__)  # noqa: TRY400
                 return
             for event in events:
                 await self._write([event])
