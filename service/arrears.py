@@ -79,7 +79,7 @@ class Arrears:
             await self._together(events)
         except PASSING:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             if len(events) == 1:
                 self.unwritable += 1
                 # Neither the event nor what an error says of it is anybody's business in a log.
